@@ -1,0 +1,66 @@
+# `make` lists the targets. Each makes what it needs, and can be run again.
+
+# The first one that is new enough; PYTHON=/path/to/python3 names another.
+PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; \
+	done)
+VENV := .venv
+BIN := $(VENV)/bin
+
+# The kind cluster, and the port of this machine that leads to it: 8443, unless another is named.
+CLUSTER ?= flask-app
+export CLUSTER HTTPS_PORT
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: $(VENV)/installed ## Serve on http://127.0.0.1:8080 with a PostgreSQL of its own (PORT=…)
+	@$(BIN)/python -m local
+
+.PHONY: test
+test: $(VENV)/installed ## Run the unit, integration and chart tests (TEST_ARGS=… for pytest)
+	$(BIN)/pytest $(TEST_ARGS)
+
+.PHONY: lint
+lint: $(VENV)/installed ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/yamllint --strict .
+
+LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command 'make lock'
+
+.PHONY: lock
+lock: $(VENV)/installed ## Pin the newest versions that pyproject.toml allows, with hashes
+	$(BIN)/uv pip compile pyproject.toml $(LOCK) --output-file requirements/service.txt
+	$(BIN)/uv pip compile pyproject.toml --group dev $(LOCK) --output-file requirements/dev.txt
+
+.PHONY: image
+image: ## Build the image flask-app:dev
+	docker build --tag flask-app:dev .
+
+.PHONY: cluster
+cluster: ## Make the kind cluster
+	@cluster/create
+
+.PHONY: deploy
+deploy: ## Make the cluster, build the image, install or upgrade the release (HTTPS_PORT=…)
+	@cluster/deploy
+
+.PHONY: e2e
+e2e: $(VENV)/installed ## Deploy to a cluster of its own and prove it (KEEP=1, E2E_ARGS=… for pytest)
+	CLUSTER=flask-app-e2e HTTPS_PORT=9443 $(BIN)/pytest tests/e2e $(E2E_ARGS)
+
+.PHONY: destroy
+destroy: ## Remove the kind cluster with everything in it
+	@cluster/destroy
+
+$(VENV)/installed: requirements/dev.txt
+	@test -n "$(PYTHON)" || { echo 'Python 3.11 or later is missing: install it from' \
+		'https://www.python.org/downloads/, or name one: PYTHON=/path/to/python3 make ...' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	@touch $@

@@ -1,0 +1,53 @@
+"""A Flask microservice whose secrets come from mounted files, one generation at a time."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from flask import Flask
+
+from . import logs, session, views
+from .database import Database
+from .metrics import Metrics
+from .secret_files import Key, SecretStore
+from .settings import Settings
+
+#: What the service needs in its Secret; README.md says what each is for.
+KEYS = (
+    Key("SECRET_KEY", min_bytes=32),
+    Key("SECRET_KEY_FALLBACKS", min_bytes=32, lines=True, required=False),
+    Key("DATABASE_USERNAME", min_bytes=1, public=True),
+    Key("DATABASE_PASSWORD"),
+    Key("GENERATION", min_bytes=1, required=False, public=True),
+)
+
+#: A note of 1,000 characters, each escaped in JSON as a surrogate pair, and some room.
+MAX_BODY_BYTES = 16 * 1024
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Build the whole service.
+
+    :raises SettingsError: a setting is malformed.
+    :raises SecretError: a secret is missing or unfit.
+    """
+    settings = settings or Settings.load()
+    app = Flask(__name__)
+    app.config.update(
+        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
+        PERMANENT_SESSION_LIFETIME=timedelta(seconds=settings.session_lifetime_seconds),
+        PROPAGATE_EXCEPTIONS=False,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=settings.tls_dir is not None,
+    )
+    logs.configure(settings.log_level)
+    store = SecretStore(settings.secrets_dir, KEYS, settings.secrets_check_seconds)
+    logs.redact(store)
+    metrics = Metrics()
+    metrics.watch(store, logs.redactor)
+    metrics.measure(app)
+    app.session_interface = session.StoreSessionInterface(store)
+    database = Database(settings, store, on_login_failure=metrics.database_login_failures.inc)
+    app.extensions.update(secrets=store, database=database, metrics=metrics)
+    views.register(app)
+    return app

@@ -1,0 +1,77 @@
+"""gunicorn's settings, the same on a laptop and in the cluster.
+
+https://gunicorn.org/reference/settings/
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from app.database import POOL_SIZE
+from app.logs import is_worth_a_line
+from app.settings import Settings, SettingsError
+from app.tls import FILES, ServerContext
+
+try:
+    _settings = Settings.load()
+except SettingsError as problem:
+    sys.exit(f"can't start: {problem}")
+
+wsgi_app = "app.wsgi:application"
+_host = f"[{_settings.host}]" if ":" in _settings.host else _settings.host
+bind = f"{_host}:{_settings.port}"
+
+# One process with threads. Pods scale, processes don't: one generation of the
+# secrets in a pod, and one set of metrics.
+worker_class = "gthread"
+workers = 1
+threads = POOL_SIZE
+graceful_timeout = 25
+
+# A control socket needs a writable folder, and nothing here uses it.
+control_socket_disable = True
+
+# The default access log holds query strings and referrers, which can hold secrets.
+accesslog = "-"
+access_log_format = "%(m)s %(U)s %(s)s %(M)sms"
+logconfig_dict = {
+    "formatters": {"generic": {"()": "app.logs.formatter"}},
+    "filters": {"probes": {"()": lambda: is_worth_a_line}},
+    "handlers": {
+        "console": {"class": "logging.StreamHandler", "formatter": "generic"},
+        "error_console": {"class": "logging.StreamHandler", "formatter": "generic"},
+    },
+    "loggers": {
+        "gunicorn.error": {
+            "level": _settings.log_level,
+            "handlers": ["console"],
+            "propagate": False,
+        },
+        "gunicorn.access": {
+            "level": "INFO",
+            "handlers": ["console"],
+            "filters": ["probes"],
+            "propagate": False,
+        },
+    },
+}
+
+if _settings.tls_dir:
+    certfile, keyfile = (str(_settings.tls_dir / name) for name in FILES)
+    for _file in (certfile, keyfile):
+        if not os.access(_file, os.R_OK):
+            sys.exit(f"can't start: TLS_DIR has no {_file} that can be read")
+    _context = ServerContext(_settings.tls_dir)
+
+    def ssl_context(config: Any, build: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+        """Give each connection the certificate of this moment."""
+        return _context.get(build)
+
+
+def post_worker_init(worker: Any) -> None:
+    """Serve metrics from the process that has them."""
+    worker.wsgi.extensions["metrics"].serve(_settings.host, _settings.metrics_port)

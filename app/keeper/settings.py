@@ -1,0 +1,57 @@
+"""The keeper's plan, from the environment that the chart gives to its Job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .database import Server
+from .fill import Plan
+
+
+class SettingsError(Exception):
+    """A setting is missing or malformed. The message is one line and names it."""
+
+
+def plan_from(values: Mapping[str, str]) -> Plan:
+    """Take the plan from environment variables.
+
+    :raises SettingsError: one is missing or malformed.
+    """
+
+    def required(name: str) -> str:
+        if not values.get(name):
+            raise SettingsError(f"{name} is not set: the chart's keeper Job sets it")
+        return values[name]
+
+    def whole_number(name: str, default: int) -> int:
+        text = values.get(name) or str(default)
+        if not text.isascii() or not text.isdigit():
+            raise SettingsError(f"{name} has to be a whole number, not {text!r}")
+        return int(text)
+
+    authority = values.get("CA_SECRET", "")
+    service_tls = values.get("TLS_SECRET", "")
+    database_tls = values.get("DATABASE_TLS_SECRET", "")
+    certificates = {}
+    if service_tls:
+        certificates[service_tls] = tuple(required("TLS_NAMES").split(","))
+    if database_tls:
+        certificates[database_tls] = tuple(required("DATABASE_TLS_NAMES").split(","))
+    if certificates and not authority:
+        raise SettingsError("CA_SECRET is not set: it holds what signs the certificates")
+    return Plan(
+        service_secret=required("SERVICE_SECRET"),
+        administrator_secret=required("DATABASE_ADMIN_SECRET"),
+        administrator=values.get("DATABASE_ADMIN_USERNAME", ""),
+        authority_secret=authority,
+        certificates=certificates,
+        database_certificate=database_tls,
+        server=Server(
+            host=required("DATABASE_HOST"),
+            port=whole_number("DATABASE_PORT", 5432),
+            database=required("DATABASE_NAME"),
+            sslmode=values.get("DATABASE_SSLMODE") or "verify-full",
+            sslrootcert=values.get("DATABASE_CA_FILE", ""),
+        ),
+        wait_seconds=whole_number("WAIT_SECONDS", 300),
+    )

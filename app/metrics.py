@@ -1,0 +1,117 @@
+"""What Prometheus scrapes, on a port of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from flask import Flask, Response, g, request
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    start_http_server,
+)
+from prometheus_client.process_collector import ProcessCollector
+
+from .secret_files import Redactor, SecretError, SecretStore, Snapshot
+
+log = logging.getLogger(__name__)
+
+# a second time series for every first one, which nothing here asks for
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class Metrics:
+    """The metrics of one app, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.secrets_generation = Gauge(
+            "secrets_generation",
+            "When the secrets in use were made, in Unix seconds; 0 where their source does not say",
+            registry=self.registry,
+        )
+        self.secrets_reloads = Counter(
+            "secrets_reloads_total",
+            "Generations of the secrets that were found after the start",
+            ["result"],
+            registry=self.registry,
+        )
+        self.log_redactions = Counter(
+            "log_redactions_total",
+            "Secrets that were taken out of log lines",
+            registry=self.registry,
+        )
+        self.database_login_failures = Counter(
+            "database_login_failures_total",
+            "Database connections that could not be opened",
+            registry=self.registry,
+        )
+        self.http_requests = Counter(
+            "http_requests_total",
+            "Requests that were answered",
+            ["method", "route", "status"],
+            registry=self.registry,
+        )
+        self.http_request_duration = Histogram(
+            "http_request_duration_seconds",
+            "From a request's arrival to its answer",
+            ["method", "route"],
+            registry=self.registry,
+        )
+
+    def watch(self, store: SecretStore, redactor: Redactor) -> None:
+        """Count what happens to the secrets."""
+        for result in ("adopted", "rejected"):
+            self.secrets_reloads.labels(result)  # a counter that is 0 is there
+        # a scrape looks for a newer generation, too: a pod without requests shows what it has
+        self.secrets_generation.set_function(lambda: store.current().generation or 0)
+        store.on_adopt.append(self._count_adopted)
+        store.on_reject.append(self._count_rejected)
+        redactor.on_hit = self.log_redactions.inc
+
+    def measure(self, app: Flask) -> None:
+        """Count and time every request to `app`."""
+        app.before_request(_start_timer)
+        app.after_request(self._count_request)
+
+    def serve(self, host: str, port: int) -> None:
+        """Answer scrapes at http://host:port/metrics, from a thread of this process.
+
+        While another process has the port, as the old worker has during a reload, it is
+        tried again every second.
+        """
+        try:
+            start_http_server(port, host, self.registry)
+        except OSError as error:
+            log.warning("no metrics on port %s yet: %s", port, error.strerror)
+            retry = threading.Timer(1, self.serve, (host, port))
+            retry.daemon = True
+            retry.start()
+
+    def _count_adopted(self, snapshot: Snapshot) -> None:
+        self.secrets_reloads.labels("adopted").inc()
+
+    def _count_rejected(self, error: SecretError) -> None:
+        self.secrets_reloads.labels("rejected").inc()
+
+    def _count_request(self, response: Response) -> Response:
+        # the route, not the path: a path is anybody's text, and each would be a time series
+        route = request.url_rule.rule if request.url_rule else "none"
+        method = request.method if request.method in METHODS else "other"
+        self.http_requests.labels(method, route, response.status_code).inc()
+        if "started" in g:
+            elapsed = time.perf_counter() - g.started
+            self.http_request_duration.labels(method, route).observe(elapsed)
+        return response
+
+
+def _start_timer() -> None:
+    g.started = time.perf_counter()

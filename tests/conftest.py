@@ -1,0 +1,32 @@
+"""What tests of every kind use."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.mount import SECRETS, Mount
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Mount:
+    """Return a mounted Secret with good values."""
+    mount = Mount(tmp_path / "secrets")
+    mount.write(SECRETS)
+    return mount
+
+
+@pytest.fixture
+def wait_for() -> Callable[[Callable[[], bool], str], None]:
+    """Return a function that waits for a condition, and fails with what was awaited."""
+
+    def wait(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+            time.sleep(0.05)
+
+    return wait
