@@ -1,0 +1,1 @@
+"""What `make run` does: the service on this machine, with a PostgreSQL of its own."""

@@ -1,0 +1,165 @@
+"""``python -m local``: starts PostgreSQL, fills `.local/secrets`, serves until Ctrl-C.
+
+The order of the end is the reverse: requests are finished before the database goes.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import psutil
+import psycopg
+
+from app.keeper.database import Server
+from app.keeper.fill import Contradiction, Keeper, Plan
+from app.keeper.folder_secrets import FolderSecrets
+from app.keeper.objects import Unavailable
+from app.secret_files import Redactor
+from app.settings import Settings, SettingsError
+
+from .postgres import Postgres
+from .problem import AFRESH, Problem
+
+FOLDER = Path(".local")
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def main() -> int:
+    """Serve until somebody stops it, and return the exit status."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    for number in SIGNALS:
+        signal.signal(number, _interrupt)
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]  # libpq would heed them, and they are about another database
+    try:
+        settings = Settings.load()
+        with _folder(FOLDER):
+            _end_leftover(FOLDER / "gunicorn.pid")
+            for name, port in (("PORT", settings.port), ("METRICS_PORT", settings.metrics_port)):
+                _check_free(settings.host, name, port)
+            return _serve(settings)
+    except (Problem, SettingsError) as problem:
+        print(problem, file=sys.stderr)
+    except (Contradiction, Unavailable, OSError, psycopg.Error) as problem:
+        print(f"{FOLDER} is broken: {problem}: {AFRESH}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 0
+    return 1
+
+
+def _serve(settings: Settings) -> int:
+    plan = _plan(settings, host="")
+    keeper = Keeper(FolderSecrets(FOLDER), plan, Redactor())
+    administrator = keeper.fill_administrator()
+    password = administrator.password.reveal()
+    postgres = Postgres(FOLDER / "postgres", administrator.user, password)
+    try:
+        postgres.start()
+        Keeper(FolderSecrets(FOLDER), _plan(settings, postgres.host), Redactor()).run()
+        return _run_gunicorn(settings, postgres)
+    finally:
+        _ignore_signals()
+        postgres.stop()
+
+
+def _plan(settings: Settings, host: str) -> Plan:
+    return Plan(
+        service_secret="secrets",  # noqa: S106 - a folder's name
+        administrator_secret="database-admin",  # noqa: S106 - another one
+        administrator="postgres",
+        authority_secret="",
+        certificates={},
+        database_certificate="",
+        server=Server(host, Postgres.port, settings.database_name, sslmode="disable"),
+        wait_seconds=0,
+    )
+
+
+def _run_gunicorn(settings: Settings, postgres: Postgres) -> int:
+    environment = {
+        **os.environ,
+        "SECRETS_DIR": str((FOLDER / "secrets").absolute()),
+        "DATABASE_HOST": postgres.host,
+        "DATABASE_PORT": str(postgres.port),
+        "DATABASE_SSLMODE": "disable",  # a Unix socket has no TLS
+        "TLS_DIR": "",
+    }
+    command = [sys.executable, "-m", "gunicorn", "--config", "app/gunicorn.conf.py"]
+    command += ["--pid", str(FOLDER / "gunicorn.pid")]
+    gunicorn = subprocess.Popen(command, env=environment, start_new_session=True)
+    try:
+        print(f"http://{settings.host}:{settings.port}  (Ctrl-C stops it)", flush=True)
+        return gunicorn.wait()
+    finally:
+        _ignore_signals()  # a second Ctrl-C must not leave half of it behind
+        if gunicorn.poll() is None:
+            gunicorn.terminate()
+            gunicorn.wait()
+
+
+def _end_leftover(pid_file: Path) -> None:
+    """End a gunicorn that a killed `make run` of this folder left behind."""
+    try:
+        process = psutil.Process(int(pid_file.read_text()))
+        if str(pid_file) in process.cmdline() and process.cwd() == str(Path.cwd()):
+            process.terminate()
+            process.wait(30)
+    except (OSError, ValueError, psutil.Error):
+        return  # there is none, or the number is another process's by now
+
+
+@contextmanager
+def _folder(folder: Path) -> Iterator[None]:
+    """Make the folder, and see that nobody else uses it."""
+    try:
+        folder.mkdir(mode=0o755, exist_ok=True)
+        lock = (folder / "lock").open("w")
+    except OSError as error:
+        problem = (error.strerror or type(error).__name__).lower()
+        raise Problem(f"{folder} can't be used, {problem}: {AFRESH}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Problem("another `make run` of this folder is at work: stop that one") from None
+        yield
+
+
+def _check_free(host: str, name: str, port: int) -> None:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            raise Problem(f"HOST {host} can't be listened on: {error.strerror}") from None
+        reason = "is taken" if error.errno == errno.EADDRINUSE else "is for root only"
+        other = port + 1 if error.errno == errno.EADDRINUSE and port < 65535 else 8081
+        raise Problem(
+            f"Port {port} {reason}: choose another one, as in `{name}={other} make run`."
+        ) from None
+
+
+def _ignore_signals() -> None:
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""A real PostgreSQL, prepared by the keeper, and the service on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app import create_app
+from app.keeper.database import Login, Server
+from app.keeper.fill import Keeper, Plan
+from app.keeper.folder_secrets import FolderSecrets
+from app.secret_files import Redactor
+from app.settings import Settings
+from local.postgres import Postgres
+
+
+@dataclass(frozen=True)
+class Database:
+    """A running server, the folder with its Secrets, and the plan that filled them."""
+
+    server: Server
+    administrator: Login
+    root: Path
+    plan: Plan
+
+    def execute(self, statement: str) -> list[tuple[object, ...]]:
+        """Run a statement as the administrator."""
+        with self.server.connect(self.administrator) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+
+def plan_for(server: Server) -> Plan:
+    return Plan(
+        service_secret="secrets",
+        administrator_secret="admin",
+        administrator="postgres",
+        authority_secret="",
+        certificates={},
+        database_certificate="",
+        server=server,
+        wait_seconds=0,
+    )
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    root = tmp_path_factory.mktemp("local")
+    nowhere = Server("", 0, "flask_app", "disable")
+    login = Keeper(FolderSecrets(root), plan_for(nowhere), Redactor()).fill_administrator()
+    postgres = Postgres(root / "postgres", login.user, login.password.reveal())
+    postgres.start()
+    try:
+        plan = plan_for(Server(postgres.host, postgres.port, "flask_app", "disable"))
+        Keeper(FolderSecrets(root), plan, Redactor()).run()
+        yield Database(plan.server, login, root, plan)
+    finally:
+        postgres.stop()
+
+
+@pytest.fixture
+def settings(database: Database) -> Settings:
+    return Settings.from_mapping(
+        {
+            "SECRETS_DIR": str(database.root / "secrets"),
+            "SECRETS_CHECK_SECONDS": "0",
+            "DATABASE_HOST": database.server.host,
+            "DATABASE_PORT": str(database.server.port),
+            "DATABASE_SSLMODE": "disable",
+        }
+    )
+
+
+@pytest.fixture
+def start(database: Database) -> Iterator[Callable[[Settings], Flask]]:
+    """Return a function that starts a service; each is ended, and the notes are removed."""
+    apps: list[Flask] = []
+
+    def start(settings: Settings) -> Flask:
+        apps.append(create_app(settings))
+        return apps[-1]
+
+    yield start
+    for app in apps:
+        app.extensions["database"].engine.dispose()
+    database.execute("TRUNCATE notes RESTART IDENTITY")
+
+
+@pytest.fixture
+def app(settings: Settings, start: Callable[[Settings], Flask]) -> Flask:
+    return start(settings)
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def unreachable(
+    settings: Settings, start: Callable[[Settings], Flask], tmp_path: Path
+) -> FlaskClient:
+    """Return a client of a service whose database is away."""
+    return start(replace(settings, database_host=str(tmp_path))).test_client()

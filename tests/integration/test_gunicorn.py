@@ -1,0 +1,280 @@
+"""The service under gunicorn, with the settings that it has in the cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from app.keeper.certificates import KeyPair, new_authority, new_certificate
+from tests.integration.conftest import Database
+from tests.mount import SECRETS, Mount
+
+ROOT = Path(__file__).parents[2]
+AUTHORITY = new_authority("test CA")
+
+WaitFor = Callable[..., None]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class Service:
+    """A running gunicorn, and what it wrote."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    metrics_port: int
+    output: Path
+
+    def get(self, path: str, scheme: str = "http", cafile: Path | None = None) -> str:
+        context = ssl.create_default_context(cafile=cafile) if cafile else None
+        url = f"{scheme}://localhost:{self.port}{path}"
+        with urllib.request.urlopen(url, timeout=5, context=context) as answer:
+            text: str = answer.read().decode()
+            return text
+
+    def listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Service]]:
+    """Return a function that starts gunicorn with some settings; each is ended."""
+    services: list[Service] = []
+
+    def serve(**settings: str) -> Service:
+        output = tmp_path / f"output-{len(services)}"
+        port, metrics_port = free_port(), free_port()
+        environment = {
+            **os.environ,
+            **settings,
+            "PORT": str(port),
+            "METRICS_PORT": str(metrics_port),
+            "PYTHONPATH": str(ROOT),
+        }
+        command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "app/gunicorn.conf.py")]
+        with output.open("wb") as file:
+            process = subprocess.Popen(
+                command, env=environment, cwd=tmp_path, stdout=file, stderr=file
+            )
+        services.append(Service(process, port, metrics_port, output))
+        return services[-1]
+
+    yield serve
+    for service in services:
+        if service.process.poll() is None:
+            service.process.terminate()
+            service.process.wait(30)
+
+
+@pytest.fixture
+def settings_of(database: Database) -> dict[str, str]:
+    return {
+        "SECRETS_DIR": str(database.root / "secrets"),
+        "DATABASE_HOST": database.server.host,
+        "DATABASE_PORT": str(database.server.port),
+        "DATABASE_SSLMODE": "disable",
+    }
+
+
+def test_serves_requests_and_metrics_from_one_worker(
+    serve: Callable[..., Service], settings_of: dict[str, str], wait_for: WaitFor
+) -> None:
+    service = serve(**settings_of)
+    wait_for(service.listens, "a listening socket")
+    assert json.loads(service.get("/readyz")) == {"status": "ok"}
+    with urllib.request.urlopen(
+        f"http://localhost:{service.metrics_port}/metrics", timeout=5
+    ) as answer:
+        scraped = answer.read().decode()
+    assert 'http_requests_total{method="GET",route="/readyz",status="200"} 1.0' in scraped
+    assert service.output.read_text().count("Booting worker") == 1
+
+
+def test_log_lines_are_json_and_hold_no_query_and_no_probe(
+    serve: Callable[..., Service], settings_of: dict[str, str], wait_for: WaitFor
+) -> None:
+    service = serve(**settings_of)
+    wait_for(service.listens, "a listening socket")
+    service.get("/livez")
+    service.get("/api/notes?limit=1&before=77777")
+    service.process.terminate()
+    assert service.process.wait(30) == 0
+    lines = [json.loads(line) for line in service.output.read_text().splitlines()]
+    messages = [line["message"] for line in lines if line["logger"] == "gunicorn.access"]
+    assert [message.split(" ")[:3] for message in messages] == [["GET", "/api/notes", "200"]]
+    assert "77777" not in service.output.read_text()
+
+
+@pytest.mark.parametrize(
+    ("key", "content", "problem"),
+    [
+        ("SECRET_KEY", None, "is missing"),
+        ("SECRET_KEY", b"", "is empty"),
+        ("SECRET_KEY", b"Xq7-tooshort", "is too short"),
+        ("SECRET_KEY", b"Xq7-\xff-not-utf-8-0123456789abcdef0123", "is not UTF-8"),
+        ("DATABASE_PASSWORD", b"Xq7-nul-\0-inside", "holds a NUL byte"),
+        ("DATABASE_PASSWORD", b"changeme", "is a known placeholder"),
+        ("DATABASE_USERNAME", None, "is missing"),
+    ],
+)
+def test_an_unfit_secret_stops_the_start_with_one_line(
+    serve: Callable[..., Service], mount: Mount, key: str, content: bytes | None, problem: str
+) -> None:
+    path = mount.tamper(key, content)
+    service = serve(SECRETS_DIR=str(mount.folder))
+    assert service.process.wait(30) == 4
+    output = service.output.read_bytes()
+    lines = [line for line in output.decode().splitlines() if line.startswith("can't start:")]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"can't start: {key} in {path} {problem}")
+    assert b"Traceback" not in output
+    assert b"Xq7" not in output
+    assert not [
+        value for name, value in SECRETS.items() if len(value) > 11 and value.encode() in output
+    ]
+
+
+def test_the_service_redacts_what_it_logs_and_counts_it(
+    serve: Callable[..., Service], settings_of: dict[str, str], wait_for: WaitFor
+) -> None:
+    service = serve(**settings_of)
+    wait_for(service.listens, "a listening socket")
+    password = (Path(settings_of["SECRETS_DIR"]) / "DATABASE_PASSWORD").read_text()
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        service.get(f"/a/path/with/{password}")
+    with urllib.request.urlopen(f"http://localhost:{service.metrics_port}/metrics") as answer:
+        assert "log_redactions_total 1.0" in answer.read().decode()
+    output = service.output.read_text()
+    assert "GET /a/path/with/[redacted] 404" in output
+    assert password not in output
+
+
+def test_survives_a_reload(
+    serve: Callable[..., Service], settings_of: dict[str, str], wait_for: WaitFor
+) -> None:
+    service = serve(**settings_of)
+    wait_for(service.listens, "a listening socket")
+    service.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: service.output.read_text().count("Booting worker") == 2, "a new worker")
+    wait_for(lambda: "Worker exiting" in service.output.read_text(), "the old worker's end")
+
+    def has_metrics() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", service.metrics_port)) == 0
+
+    wait_for(has_metrics, "the new worker's metrics")
+    assert json.loads(service.get("/livez")) == {"status": "ok"}
+
+
+def test_a_missing_certificate_stops_the_start_with_one_line(
+    serve: Callable[..., Service], mount: Mount, tmp_path: Path
+) -> None:
+    service = serve(SECRETS_DIR=str(mount.folder), TLS_DIR=str(tmp_path / "nowhere"))
+    assert service.process.wait(30) == 1
+    assert service.output.read_text().startswith("can't start: TLS_DIR has no")
+    assert "Traceback" not in service.output.read_text()
+
+
+def chunked(service: Service, *chunks: bytes) -> str:
+    """Post chunks as they are, and return the status line."""
+    head = (
+        "POST /api/notes HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        "Transfer-Encoding: chunked\r\n\r\n"
+    )
+    with socket.create_connection(("localhost", service.port), timeout=10) as connection:
+        connection.sendall(head.encode() + b"".join(chunks))
+        return connection.makefile("rb").readline().decode()
+
+
+def test_chunked_bodies_have_the_same_limits(
+    serve: Callable[..., Service], settings_of: dict[str, str], wait_for: WaitFor
+) -> None:
+    service = serve(**settings_of)
+    wait_for(service.listens, "a listening socket")
+    note = b'{"text": "chunked"}'
+    padded = note + b" " * (16 * 1024 - len(note))
+    assert " 201 " in chunked(service, b"%x\r\n%s\r\n0\r\n\r\n" % (len(note), note))
+    assert " 413 " in chunked(
+        service, b"%x\r\n%s\r\n" % (len(padded), padded), b"5\r\nxxxxx\r\n0\r\n\r\n"
+    )
+    assert " 400 " in chunked(service, b"no number\r\n")
+
+
+def test_a_malformed_setting_stops_the_start_with_one_line(
+    serve: Callable[..., Service], mount: Mount
+) -> None:
+    service = serve(SECRETS_DIR=str(mount.folder), LOG_LEVEL="LOUD")
+    assert service.process.wait(30) == 1
+    assert service.output.read_text().startswith("can't start: LOG_LEVEL has to be one of DEBUG")
+
+
+def write_certificate(folder: Path, pair: KeyPair) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "tls.key").write_text(pair.key)
+    (folder / "tls.crt").write_text(pair.certificate)
+
+
+def serial_number(service: Service, cafile: Path) -> str:
+    context = ssl.create_default_context(cafile=cafile)
+    with (
+        socket.create_connection(("localhost", service.port), timeout=5) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as secure,
+    ):
+        certificate = secure.getpeercert()
+    assert certificate
+    return str(certificate["serialNumber"])
+
+
+def test_serves_https_and_picks_up_a_new_certificate(
+    serve: Callable[..., Service], settings_of: dict[str, str], tmp_path: Path, wait_for: WaitFor
+) -> None:
+    cafile = tmp_path / "ca.crt"
+    cafile.write_text(AUTHORITY.certificate)
+    write_certificate(tmp_path / "tls", new_certificate(AUTHORITY, ["localhost"]))
+    service = serve(**settings_of, TLS_DIR=str(tmp_path / "tls"))
+    wait_for(service.listens, "a listening socket")
+    assert json.loads(service.get("/livez", "https", cafile)) == {"status": "ok"}
+    first = serial_number(service, cafile)
+    assert serial_number(service, cafile) == first
+    write_certificate(tmp_path / "tls", new_certificate(AUTHORITY, ["localhost"]))
+    assert serial_number(service, cafile) != first
+    assert service.process.poll() is None
+
+
+def test_a_request_under_way_is_finished_when_it_stops(
+    serve: Callable[..., Service], settings_of: dict[str, str], wait_for: WaitFor
+) -> None:
+    service = serve(**settings_of)
+    wait_for(service.listens, "a listening socket")
+    body = b'{"text": "under way"}'
+    head = (
+        "POST /api/notes HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection(("localhost", service.port), timeout=20) as connection:
+        connection.sendall(head.encode() + body[:5])
+        wait_for(lambda: service.get("/livez") != "", "an answer beside it")
+        service.process.send_signal(signal.SIGTERM)
+        connection.sendall(body[5:])
+        answer = connection.makefile("rb").readline()
+    assert b"201" in answer
+    assert service.process.wait(30) == 0

@@ -1,0 +1,88 @@
+"""The probes, and what /status and /metrics tell: never a value."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from prometheus_client import generate_latest
+
+from app import KEYS
+from app.secret_files import SecretStore, read_snapshot
+from app.settings import Settings
+from tests.integration.conftest import Database
+
+
+def test_ready_when_the_database_was_reached(client: FlaskClient) -> None:
+    assert client.get("/livez").status_code == 200
+    assert client.get("/readyz").status_code == 200
+
+
+def test_alive_but_not_ready_without_a_database(unreachable: FlaskClient) -> None:
+    assert unreachable.get("/livez").status_code == 200
+    assert unreachable.get("/readyz").status_code == 503
+
+
+def test_stays_ready_when_the_database_goes_away(
+    app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert client.get("/readyz").status_code == 200
+    monkeypatch.setattr(app.extensions["database"], "engine", None)
+    assert client.get("/readyz").status_code == 200
+
+
+def test_status_names_the_secrets_and_shows_none(client: FlaskClient, settings: Settings) -> None:
+    status = client.get("/status")
+    told = status.get_json()
+    assert told["secrets"]["names"] == [
+        "SECRET_KEY",
+        "DATABASE_USERNAME",
+        "DATABASE_PASSWORD",
+        "GENERATION",
+    ]
+    assert abs(told["secrets"]["generation"] - time.time()) < 600
+    assert told["database"] == {"role": "flask_app_a", "reached": True}
+    snapshot = read_snapshot(settings.secrets_dir, KEYS)
+    for secret in snapshot.confidential():
+        assert secret.reveal() not in status.text
+
+
+def scrape(app: Flask) -> str:
+    return generate_latest(app.extensions["metrics"].registry).decode()
+
+
+def test_metrics_count_requests_by_route_not_by_path(app: Flask, client: FlaskClient) -> None:
+    client.get("/livez")
+    client.delete("/api/notes/12345")
+    client.get("/anything-at-all")
+    client.open("/livez", method="FORGED")
+    scraped = scrape(app)
+    assert 'http_requests_total{method="GET",route="/livez",status="200"} 1.0' in scraped
+    assert 'method="DELETE",route="/api/notes/<int:note_id>",status="404"} 1.0' in scraped
+    assert 'http_requests_total{method="GET",route="none",status="404"} 1.0' in scraped
+    assert "anything" not in scraped
+    assert "FORGED" not in scraped
+    assert 'http_request_duration_seconds_count{method="GET",route="/livez"} 1.0' in scraped
+
+
+def test_metrics_show_the_generation(app: Flask) -> None:
+    store: SecretStore = app.extensions["secrets"]
+    generation = store.current().generation
+    assert generation
+    registry = app.extensions["metrics"].registry
+    assert registry.get_sample_value("secrets_generation") == generation
+
+
+def test_metrics_count_failed_logins(unreachable: FlaskClient) -> None:
+    unreachable.get("/readyz")
+    metrics = unreachable.application.extensions["metrics"]
+    assert metrics.registry.get_sample_value("database_login_failures_total") == 1
+
+
+def test_metrics_hold_no_secret(app: Flask, client: FlaskClient, database: Database) -> None:
+    client.get("/")
+    scraped = scrape(app)
+    for secret in read_snapshot(database.root / "secrets", KEYS).confidential():
+        assert secret.reveal() not in scraped

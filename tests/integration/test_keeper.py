@@ -1,0 +1,253 @@
+"""The keeper fills what is empty, once, and puts right what no longer fits."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from app import KEYS
+from app.keeper import fill
+from app.keeper.certificates import is_for
+from app.keeper.database import ADVISORY_LOCK, Login
+from app.keeper.fill import Contradiction, Keeper
+from app.keeper.folder_secrets import FolderSecrets
+from app.keeper.objects import Conflict, StoredSecret, Unavailable
+from app.secret_files import Redactor, Secret, read_snapshot
+from tests.integration.conftest import Database
+from tests.mount import SECRETS
+
+
+@pytest.fixture
+def fresh(database: Database, tmp_path: Path) -> Iterator[Database]:
+    """Return a database of its own on the same server, for which nothing is filled yet."""
+    shutil.copytree(database.root / "admin", tmp_path / "admin", symlinks=True)
+    server = replace(database.server, database="orders")
+    yield Database(server, database.administrator, tmp_path, replace(database.plan, server=server))
+    with database.server.connect(database.administrator) as connection:
+        connection.execute("DROP DATABASE IF EXISTS orders")
+        connection.execute("DROP ROLE IF EXISTS orders_a, orders_b, orders_service, orders")
+
+
+def run(database: Database, redactor: Redactor | None = None) -> None:
+    Keeper(FolderSecrets(database.root), database.plan, redactor or Redactor()).run()
+
+
+def service_login(database: Database) -> Login:
+    stored = FolderSecrets(database.root).get("secrets")
+    return Login(stored.text("DATABASE_USERNAME"), stored.data["DATABASE_PASSWORD"])
+
+
+def test_fills_what_is_empty(fresh: Database) -> None:
+    run(fresh)
+    snapshot = read_snapshot(fresh.root / "secrets", KEYS)
+    assert snapshot["DATABASE_USERNAME"].reveal() == "orders_a"
+    assert fresh.server.accepts(service_login(fresh))
+    assert fresh.execute("SELECT count(*) FROM notes") == [(0,)]
+
+
+def test_two_roles_of_which_one_logs_in_with_a_verifier(fresh: Database) -> None:
+    run(fresh)
+    roles = fresh.execute(
+        "SELECT rolname, rolcanlogin, left(rolpassword, 14) FROM pg_authid "
+        "WHERE rolname LIKE 'orders%' ORDER BY rolname"
+    )
+    assert roles == [
+        ("orders_a", True, "SCRAM-SHA-256$"),
+        ("orders_b", False, None),
+        ("orders_service", False, None),
+    ]
+
+
+def test_run_again_changes_nothing(fresh: Database) -> None:
+    run(fresh)
+    before = FolderSecrets(fresh.root).get("secrets")
+    run(fresh)
+    assert FolderSecrets(fresh.root).get("secrets").version == before.version
+    assert fresh.server.accepts(service_login(fresh))
+
+
+def test_finishes_what_was_interrupted_before_the_secret_was_written(fresh: Database) -> None:
+    class Killed(Exception):
+        pass
+
+    class DiesOnPatch(FolderSecrets):
+        def patch(self, secret: StoredSecret, data: Mapping[str, str]) -> StoredSecret:
+            raise Killed
+
+    with pytest.raises(Killed):
+        Keeper(DiesOnPatch(fresh.root), fresh.plan, Redactor()).run()
+    run(fresh)
+    assert fresh.server.accepts(service_login(fresh))
+
+
+def test_lets_the_secret_in_again_after_the_database_lost_it(fresh: Database) -> None:
+    run(fresh)
+    fresh.execute("ALTER ROLE orders_a NOLOGIN PASSWORD NULL")
+    assert not fresh.server.accepts(service_login(fresh))
+    run(fresh)
+    assert fresh.server.accepts(service_login(fresh))
+
+
+def test_the_second_of_two_keepers_gives_way(fresh: Database) -> None:
+    class Slow(FolderSecrets):
+        def patch(self, secret: StoredSecret, data: Mapping[str, str]) -> StoredSecret:
+            FolderSecrets.patch(self, secret, {"GENERATION": "1"})
+            return FolderSecrets.patch(self, secret, data)
+
+    with pytest.raises(Conflict):
+        Keeper(Slow(fresh.root), fresh.plan, Redactor()).run()
+
+
+def test_a_foreign_role_in_the_secret_is_a_clear_problem(fresh: Database) -> None:
+    run(fresh)
+    objects = FolderSecrets(fresh.root)
+    objects.patch(objects.get("secrets"), {"DATABASE_USERNAME": "somebody"})
+    with pytest.raises(Contradiction, match="none of the two roles orders_a and orders_b"):
+        run(fresh)
+
+
+def test_a_missing_administrator_of_ones_own_is_a_clear_problem(fresh: Database) -> None:
+    plan = replace(fresh.plan, administrator="", administrator_secret="not-there")
+    with pytest.raises(Contradiction, match="the Secret not-there has no username and password"):
+        Keeper(FolderSecrets(fresh.root), plan, Redactor()).run()
+
+
+def test_waits_for_the_api_server(
+    fresh: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures = 3
+
+    class Away(FolderSecrets):
+        def get(self, name: str) -> StoredSecret:
+            nonlocal failures
+            failures -= 1
+            if failures >= 0:
+                raise Unavailable("it is away", transient=True)
+            return FolderSecrets.get(self, name)
+
+    monkeypatch.setattr(fill, "PAUSE", 0)
+    with caplog.at_level(logging.INFO):
+        Keeper(Away(fresh.root), replace(fresh.plan, wait_seconds=60), Redactor()).run()
+    waits = [r.getMessage() for r in caplog.records if "waiting" in r.getMessage()]
+    assert waits == ["waiting for the API server: it is away"]
+
+
+def test_a_database_that_stays_away_is_told(fresh: Database, tmp_path: Path) -> None:
+    plan = replace(fresh.plan, server=replace(fresh.server, host=str(tmp_path)))
+    with pytest.raises(psycopg.OperationalError, match="No such file"):
+        Keeper(FolderSecrets(fresh.root), plan, Redactor()).run()
+
+
+def test_no_password_reaches_the_server_or_the_log(
+    fresh: Database, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    database.execute("ALTER SYSTEM SET log_statement = 'all'")
+    database.execute("SELECT pg_reload_conf()")
+    learnt: list[Secret] = []
+
+    class Spy(Redactor):
+        def learn(self, secrets: Iterable[Secret]) -> None:
+            learnt.extend(secret for secret in secrets if secret.reveal())
+
+    try:
+        with caplog.at_level(logging.DEBUG):
+            run(fresh, Spy())
+    finally:
+        database.execute("ALTER SYSTEM RESET log_statement")
+        database.execute("SELECT pg_reload_conf()")
+    server_log = (database.root / "postgres" / "log").read_text()
+    assert 'ALTER ROLE "orders_a" LOGIN PASSWORD \'SCRAM-SHA-256$' in server_log
+    assert {secret.name for secret in learnt} == {"password", "SECRET_KEY", "DATABASE_PASSWORD"}
+    for secret in learnt:
+        assert secret.reveal() not in server_log
+        assert secret.reveal() not in caplog.text
+
+
+def test_an_administrator_without_superuser_is_enough(database: Database, tmp_path: Path) -> None:
+    """What the chart asks of a database of one's own: owner, and CREATEROLE."""
+    password = Secret("password", "owner-pw-8277e0910d750195b448797616e091ad")
+    database.execute(f"CREATE ROLE owner LOGIN CREATEROLE PASSWORD '{password.reveal()}'")
+    database.execute("CREATE DATABASE theirs OWNER owner")
+    objects = FolderSecrets(tmp_path)
+    objects.patch(objects.get("admin"), {"username": "owner", "password": password.reveal()})
+    server = replace(database.server, database="theirs")
+    own = Database(
+        server, Login("owner", password), tmp_path, replace(database.plan, server=server)
+    )
+    try:
+        run(own)
+        run(own)
+        assert server.accepts(service_login(own))
+    finally:
+        database.execute("DROP DATABASE theirs")
+        database.execute("DROP ROLE theirs_a, theirs_b, theirs_service, owner")
+
+
+def test_what_can_not_be_read_is_not_tried_again(fresh: Database) -> None:
+    class Forbidden(FolderSecrets):
+        def get(self, name: str) -> StoredSecret:
+            raise Unavailable(f"can't get the Secret {name}: 403 Forbidden", transient=False)
+
+    plan = replace(fresh.plan, wait_seconds=3600)
+    with pytest.raises(Unavailable, match="403"):
+        Keeper(Forbidden(fresh.root), plan, Redactor()).run()
+
+
+def test_makes_certificates_and_makes_them_anew_for_other_names(
+    fresh: Database,
+) -> None:
+    plan = replace(fresh.plan, authority_secret="ca", certificates={"tls": ("localhost", "::1")})
+    objects = FolderSecrets(fresh.root)
+
+    def filled() -> dict[str, str]:
+        Keeper(objects, plan, Redactor()).fill_certificates()
+        return {name: objects.get(name).version for name in ("ca", "tls")}
+
+    first = filled()
+    assert filled() == first
+    assert is_for(objects.get("tls").text("tls.crt"), ["0:0::1", "localhost"])
+    plan = replace(plan, certificates={"tls": ("localhost", "shop.example.org")})
+    assert filled()["ca"] == first["ca"]
+    assert is_for(objects.get("tls").text("tls.crt"), ["localhost", "shop.example.org"])
+    assert objects.get("tls").text("ca.crt") == objects.get("ca").text("tls.crt")
+    objects.patch(objects.get("tls"), {"tls.crt": "something else"})
+    with pytest.raises(Contradiction, match="holds something else than a certificate"):
+        filled()
+
+
+def test_fills_only_what_is_missing(fresh: Database) -> None:
+    objects = FolderSecrets(fresh.root)
+    given = {"SECRET_KEY": SECRETS["SECRET_KEY"], "GENERATION": SECRETS["GENERATION"]}
+    objects.patch(objects.get("secrets"), given)
+    run(fresh)
+    assert objects.get("secrets").text("GENERATION") > SECRETS["GENERATION"]
+    assert objects.get("secrets").text("SECRET_KEY") == SECRETS["SECRET_KEY"]
+    login = service_login(fresh)
+    for name in ("SECRET_KEY_FALLBACKS", "GENERATION"):
+        (fresh.root / "secrets" / "..data" / name).unlink()
+    run(fresh)
+    assert set(objects.get("secrets").data) == set(SECRETS)
+    assert service_login(fresh) == login
+
+
+def test_waits_for_another_keeper_and_not_for_ever(fresh: Database) -> None:
+    run(fresh)
+    with fresh.server.connect(fresh.administrator) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            run(fresh)
+
+
+def test_an_owner_with_the_databases_name_gives_the_service_none_of_its_rights(
+    fresh: Database, database: Database
+) -> None:
+    database.execute("CREATE ROLE orders LOGIN")
+    database.execute("CREATE DATABASE orders OWNER orders")
+    run(fresh)
+    assert fresh.execute("SELECT pg_has_role('orders_a', 'orders', 'MEMBER')") == [(False,)]

@@ -1,0 +1,324 @@
+"""`make run`, as somebody at a terminal meets it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from tests.integration.test_gunicorn import free_port
+
+ROOT = Path(__file__).parents[2]
+
+WaitFor = Callable[..., None]
+
+
+class Run:
+    """One `make run` in a folder of its own."""
+
+    def __init__(self, folder: Path, port: int = 0, **settings: str) -> None:
+        self.folder = folder
+        self.port, self.metrics_port = port or free_port(), free_port()
+        environment = {
+            **os.environ,
+            "PGSERVICE": "of-somebody-else",
+            "PGHOSTADDR": "127.0.0.1",
+            "PORT": str(self.port),
+            "METRICS_PORT": str(self.metrics_port),
+            **settings,
+        }
+        self.output = folder / f"output-{self.port}"
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "local"],
+                cwd=folder,
+                env=environment,
+                stdout=output,
+                stderr=output,
+            )
+
+    def request(self, path: str, body: object = None) -> object:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}",
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return json.loads(answer.read())
+
+    def answers(self) -> bool:
+        output = self.output.read_text()
+        assert self.process.poll() is None, output
+        with socket.socket() as probe:
+            listens = probe.connect_ex(("127.0.0.1", self.port)) == 0
+        return listens and "Booting worker" in output  # its own one, not a leftover
+
+    def stop(self, number: int = signal.SIGINT) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+    def processes(self) -> list[psutil.Process]:
+        return [self.process_info(), *self.process_info().children(recursive=True)]
+
+    def process_info(self) -> psutil.Process:
+        return psutil.Process(self.process.pid)
+
+
+def like_a_clone(folder: Path) -> Path:
+    for name in ("app", "local"):
+        (folder / name).symlink_to(ROOT / name)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder that looks like a clone."""
+    return like_a_clone(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def running(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Run]:
+    """Return one that runs, for tests that only look at it."""
+    one = Run(like_a_clone(tmp_path_factory.mktemp("running")))
+    while not one.answers():
+        time.sleep(0.05)
+    yield one
+    one.stop()
+
+
+@pytest.fixture(scope="module")
+def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the `.local` of one that ran and ended."""
+    one = Run(like_a_clone(tmp_path_factory.mktemp("used")))
+    while not one.answers():
+        time.sleep(0.05)
+    one.stop()
+    return one.folder / ".local"
+
+
+@pytest.fixture
+def run(folder: Path, wait_for: WaitFor) -> Iterator[Callable[..., Run]]:
+    """Return a function that starts one and waits until it answers."""
+    runs: list[Run] = []
+
+    def run(port: int = 0, **settings: str) -> Run:
+        runs.append(Run(folder, port, **settings))
+        wait_for(runs[-1].answers, "an answer")
+        return runs[-1]
+
+    yield run
+    for one in runs:
+        if one.process.poll() is None:
+            one.stop()
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Return those that still run; a zombie has ended, and only waits for its parent."""
+    return [
+        process
+        for process in processes
+        if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    ]
+
+
+def refused(folder: Path, **settings: str) -> str:
+    """Start one that can't be, and return the one line that it says."""
+    run = Run(folder, 0, **settings)
+    assert run.process.wait(30) == 1
+    output = run.output.read_text()
+    assert len(output.splitlines()) == 1, output
+    return output
+
+
+def test_serves_prints_its_url_and_finds_its_notes_again(run: Callable[..., Run]) -> None:
+    first = run()
+    assert f"http://127.0.0.1:{first.port}" in first.output.read_text()
+    first.request("/api/notes", {"text": "kept"})
+    processes = first.processes()
+    assert len(processes) >= 4  # this program, gunicorn, its worker, PostgreSQL
+    assert first.stop() == 0
+    assert not alive(processes)
+    second = run()
+    assert [note["text"] for note in second.request("/api/notes")["notes"]] == ["kept"]  # type: ignore[index]
+    assert "Traceback" not in first.output.read_text() + second.output.read_text()
+
+
+def test_secrets_stand_in_closed_files_in_the_kubelets_layout(running: Run) -> None:
+    secrets = running.folder / ".local" / "secrets"
+    generation = secrets / (secrets / "..data").readlink()
+    names = {path.name for path in generation.iterdir()}
+    assert names == {
+        "SECRET_KEY",
+        "SECRET_KEY_FALLBACKS",
+        "DATABASE_USERNAME",
+        "DATABASE_PASSWORD",
+        "GENERATION",
+    }
+    assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
+    assert stat.S_IMODE(generation.stat().st_mode) == 0o700
+    for path in generation.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o400
+
+
+def test_no_secret_is_in_the_output_the_arguments_or_the_environment(running: Run) -> None:
+    running.request("/status")
+    values = [
+        (running.folder / ".local" / secret / key).read_text()
+        for secret, key in (
+            ("secrets", "SECRET_KEY"),
+            ("secrets", "DATABASE_PASSWORD"),
+            ("database-admin", "password"),
+        )
+    ]
+    shown = running.output.read_text()
+    for process in running.processes():
+        shown += str(process.cmdline()) + str(process.environ())
+    assert "gunicorn" in shown
+    assert not [value for value in values if value in shown]
+
+
+def test_the_database_asks_everybody_for_a_password(running: Run) -> None:
+    (host,) = {
+        argument.removeprefix("unix_socket_directories=")
+        for process in running.processes()
+        for argument in process.cmdline()
+        if argument.startswith("unix_socket_directories=")
+    }
+    assert stat.S_IMODE(next(Path(host).glob(".s.PGSQL.*[0-9]")).stat().st_mode) == 0o700
+    hba = (running.folder / ".local" / "postgres" / "data" / "pg_hba.conf").read_text()
+    rules = [line.split() for line in hba.splitlines() if line and not line.startswith("#")]
+    assert {rule[-1] for rule in rules} == {"scram-sha-256"}
+    for user in ("postgres", "flask_app_a"):
+        with pytest.raises(psycopg.OperationalError, match="no password supplied"):
+            psycopg.connect(host=host, user=user, dbname="flask_app")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_every_way_to_end_it_ends_all_of_it(run: Callable[..., Run], number: int) -> None:
+    one = run()
+    processes = one.processes()
+    assert one.stop(number) == 0
+    assert not alive(processes)
+
+
+def test_starts_again_after_it_was_killed(run: Callable[..., Run], wait_for: WaitFor) -> None:
+    one = run()
+    one.request("/api/notes", {"text": "kept"})
+    others = one.processes()[1:]
+    one.process.kill()
+    one.process.wait()
+    second = run(one.port)
+    assert [note["text"] for note in second.request("/api/notes")["notes"]] == ["kept"]  # type: ignore[index]
+    assert not alive(others)
+
+
+def test_a_second_signal_does_not_leave_half_of_it(run: Callable[..., Run]) -> None:
+    one = run()
+    processes = one.processes()
+    for _ in range(3):
+        one.process.send_signal(signal.SIGTERM)
+    assert one.process.wait(30) == 0
+    assert not alive(processes)
+
+
+def test_a_leftover_pid_of_another_process_is_left_alone(
+    run: Callable[..., Run], folder: Path
+) -> None:
+    run().stop()
+    with subprocess.Popen(["sleep", "600"]) as other:
+        try:
+            (folder / ".local" / "gunicorn.pid").write_text(f"{other.pid}\n")
+            lines = f"{other.pid}\n/nowhere\n0\n5432\n/nowhere\n\n"
+            (folder / ".local" / "postgres" / "data" / "postmaster.pid").write_text(lines)
+            Run(folder).process.wait(60)
+            assert other.poll() is None
+        finally:
+            other.kill()
+
+
+@pytest.mark.parametrize("name", ["PORT", "METRICS_PORT"])
+def test_a_taken_port_is_one_sentence(folder: Path, name: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        said = refused(folder, **{name: str(port)})
+    assert said.startswith(
+        f"Port {port} is taken: choose another one, as in `{name}={port + 1} make"
+    )
+
+
+def test_a_host_that_is_not_this_machine_is_one_sentence(folder: Path) -> None:
+    assert refused(folder, HOST="192.0.2.1").startswith("HOST 192.0.2.1 can't be listened on")
+
+
+def test_a_second_one_in_the_same_folder_is_one_sentence(running: Run) -> None:
+    assert refused(running.folder).startswith("another `make run` of this folder is at work")
+
+
+def break_data(local: Path) -> None:
+    (local / "postgres" / "data" / "PG_VERSION").write_text("9\n")
+
+
+def break_control_file(local: Path) -> None:
+    (local / "postgres" / "data" / "global" / "pg_control").unlink()
+
+
+def lose_administrator(local: Path) -> None:
+    (local / "database-admin" / "..data").unlink()
+
+
+def break_postgres(local: Path) -> None:
+    (local / "postgres").rename(local / "elsewhere")
+    (local / "postgres").write_text("a file")
+
+
+def break_administrator(local: Path) -> None:
+    (local / "database-admin").rename(local / "elsewhere")
+    (local / "database-admin").write_text("a file")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [break_data, break_control_file, break_postgres, lose_administrator, break_administrator],
+)
+def test_a_broken_folder_is_one_sentence(
+    used: Path, folder: Path, damage: Callable[[Path], None]
+) -> None:
+    subprocess.run(["cp", "-a", used, folder], check=True)  # with its owners
+    damage(folder / ".local")
+    assert "`rm -rf .local` starts afresh, without the notes" in refused(folder)
+
+
+def test_a_file_in_the_place_of_the_folder_is_one_sentence(folder: Path) -> None:
+    (folder / ".local").write_text("a file")
+    assert refused(folder).startswith(".local can't be used, file exists: `rm -rf .local` starts")
+
+
+def test_lost_secrets_are_made_anew_and_the_notes_stay(
+    run: Callable[..., Run], folder: Path
+) -> None:
+    one = run()
+    one.request("/api/notes", {"text": "kept"})
+    one.stop()
+    (folder / ".local" / "secrets" / "..data").unlink()
+    assert [note["text"] for note in run().request("/api/notes")["notes"]] == ["kept"]  # type: ignore[index]
+
+
+def test_a_secret_in_dotenv_is_one_sentence(folder: Path) -> None:
+    (folder / ".env").write_text("SECRET_KEY=a-value-that-is-secret-0123456789\n")
+    said = refused(folder)
+    assert said.startswith("SECRET_KEY stands in .env")
+    assert "a-value" not in said
