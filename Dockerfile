@@ -1,0 +1,21 @@
+# The packages are installed in one stage and copied into the other, which has
+# neither pip's cache nor the lock file in its layers.
+FROM python:3.13-slim AS packages
+RUN python -m venv /opt/venv
+COPY requirements/service.txt /tmp/requirements.txt
+RUN /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check \
+      --require-hashes --only-binary :all: -r /tmp/requirements.txt
+
+FROM python:3.13-slim
+COPY --from=packages /opt/venv /opt/venv
+COPY app /srv/app
+# readable whatever the clone's umask was; compiled, since the file system is read-only where it runs
+RUN chmod -R a+rX /srv/app && /opt/venv/bin/python -m compileall -q /srv/app
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+WORKDIR /srv
+# a number, so that Kubernetes can see that it is not root
+USER 10001:10001
+EXPOSE 8443 9090
+CMD ["python", "-m", "gunicorn", "--config", "app/gunicorn.conf.py"]

@@ -1,0 +1,139 @@
+"""The deployed service answers over HTTPS, keeps its notes, and follows its Secret."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import time
+import urllib.error
+import uuid
+
+import pytest
+
+from tests.e2e.conftest import ROOT, Cluster
+
+
+def texts(cluster: Cluster) -> list[str]:
+    return [note["text"] for note in cluster.request("/api/notes")["notes"]]
+
+
+def test_https_verifies_against_the_releases_ca_and_no_other(cluster: Cluster) -> None:
+    assert cluster.request("/readyz") == {"status": "ok"}
+    with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
+        cluster.request("/readyz", verify=False)
+
+
+@pytest.mark.parametrize("component", ["service", "database"])
+def test_a_note_comes_back_after_its_pod_is_deleted(cluster: Cluster, component: str) -> None:
+    text = f"kept over a deleted {component} pod, {uuid.uuid4()}"
+    cluster.request("/api/notes", "POST", {"text": text})
+    before = cluster.pods(component)
+    cluster.kubectl("delete", "pod", *before, "--wait")
+    cluster.wait_until_ready()
+    if component == "service":  # a StatefulSet's pod has its name again
+        assert not set(before) & set(cluster.pods(component))
+    assert text in texts(cluster)
+
+
+def test_deploying_again_keeps_every_secret_every_note_and_every_pod(cluster: Cluster) -> None:
+    text = f"kept over a second deploy, {uuid.uuid4()}"
+    cluster.request("/api/notes", "POST", {"text": text})
+
+    def state() -> dict[str, list[object]]:
+        secrets = cluster.objects("secrets", "app.kubernetes.io/instance=flask-app")
+        pods = cluster.objects("pods", "app.kubernetes.io/component in (service, database)")
+        return {
+            "secrets": [(one["metadata"]["name"], hash(str(one["data"]))) for one in secrets],
+            "pods": [(one["metadata"]["name"], one["metadata"]["uid"]) for one in pods],
+        }
+
+    before = state()
+    assert len(before["secrets"]) == 5
+    assert "https://localhost:" in cluster.run("make", "deploy")
+    assert state() == before
+    assert text in texts(cluster)
+
+
+def test_a_changed_secret_is_in_every_pod_without_a_restart(cluster: Cluster) -> None:
+    pods = cluster.pods("service")
+    assert len(pods) == 2
+    before = {pod: cluster.metric(pod, "secrets_generation") for pod in pods}
+    (generation,) = set(before.values())
+    encoded = base64.b64encode(str(int(generation) + 1).encode()).decode()
+    patch = json.dumps({"data": {"GENERATION": encoded}})
+    cluster.kubectl("patch", "secret", "flask-app-secrets", "--type", "merge", "--patch", patch)
+    started = time.monotonic()
+    while {cluster.metric(pod, "secrets_generation") for pod in pods} != {generation + 1}:
+        # the kubelet's syncFrequency of 10 s, its jitter, and the check of the service
+        assert time.monotonic() - started < 40, "a pod is behind"
+        time.sleep(0.5)
+    print(f"in every pod after {time.monotonic() - started:.1f} s")
+    for pod in cluster.objects("pods", "app.kubernetes.io/component=service"):
+        assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
+
+
+CONNECT = """
+import psycopg, sys
+from pathlib import Path
+secrets = {path.name: path.read_text() for path in Path("/etc/secrets").iterdir() if path.is_file()}
+login = {"user": secrets["DATABASE_USERNAME"], "password": secrets["DATABASE_PASSWORD"]}
+login.update(option.split("=") for option in sys.argv[1:])
+try:
+    psycopg.connect(host="flask-app-database.flask-app.svc", dbname="flask_app", **login).close()
+    print("let in")
+except psycopg.OperationalError as error:
+    print("refused:", error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "answer"),
+    [
+        (["sslmode=verify-full", "sslrootcert=/etc/database-ca/ca.crt"], "let in"),
+        (["sslmode=require", "require_auth=scram-sha-256"], "let in"),
+        (["sslmode=require", "require_auth=md5,password,none"], "refused"),
+        (["sslmode=disable"], "no pg_hba.conf entry"),
+        (["sslmode=verify-full", "sslrootcert=system"], "certificate verify failed"),
+        (["sslmode=require", "password=wrong-one"], "password authentication failed"),
+    ],
+)
+def test_the_database_takes_a_password_over_tls_and_nothing_else(
+    cluster: Cluster, options: list[str], answer: str
+) -> None:
+    command = ("exec", "--stdin", "deployment/flask-app", "--", "python", "-", *options)
+    assert answer in cluster.kubectl(*command, stdin=CONNECT)
+
+
+REACHED = """
+from app import create_app
+print("reached:", create_app().extensions["database"].reached())
+"""
+
+
+@pytest.mark.parametrize(
+    ("authority", "reached"),
+    [("/etc/database-ca/ca.crt", True), ("/etc/ssl/certs/ca-certificates.crt", False)],
+)
+def test_the_service_verifies_the_databases_certificate(
+    cluster: Cluster, authority: str, reached: bool
+) -> None:
+    command = (
+        "exec",
+        "--stdin",
+        "deployment/flask-app",
+        "--",
+        "env",
+        f"DATABASE_CA_FILE={authority}",
+    )
+    assert f"reached: {reached}" in cluster.kubectl(*command, "python", "-", stdin=REACHED)
+
+
+def test_helm_test_asks_the_service_once(cluster: Cluster) -> None:
+    assert "Succeeded" in cluster.run("helm", "test", "flask-app", "--namespace", "flask-app")
+
+
+def test_the_users_kubeconfig_was_not_touched(cluster: Cluster) -> None:
+    command = ["kubectl", "config", "get-contexts", "--output", "name"]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
+    assert f"kind-{cluster.name}" not in shown.splitlines()
