@@ -19,7 +19,7 @@ def mount(tmp_path: Path) -> Mount:
     return mount
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def wait_for() -> Callable[[Callable[[], bool], str], None]:
     """Return a function that waits for a condition, and fails with what was awaited."""
 

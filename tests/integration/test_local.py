@@ -9,7 +9,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -89,24 +88,24 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def running(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Run]:
+def running(tmp_path_factory: pytest.TempPathFactory, wait_for: WaitFor) -> Iterator[Run]:
     """Return one that runs, for tests that only look at it."""
     one = Run(like_a_clone(tmp_path_factory.mktemp("running")))
-    while not one.answers():
-        time.sleep(0.05)
-    yield one
-    one.stop()
+    try:
+        wait_for(one.answers, "an answer")
+        yield one
+    finally:
+        one.stop()
 
 
 @pytest.fixture(scope="module")
-def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def used(tmp_path_factory: pytest.TempPathFactory, wait_for: WaitFor) -> Path:
     """Return the `.local` of one that ran and ended."""
     one = Run(like_a_clone(tmp_path_factory.mktemp("used")))
-    while not one.answers():
-        time.sleep(0.05)
-    one.stop()
+    try:
+        wait_for(one.answers, "an answer")
+    finally:
+        one.stop()
     return one.folder / ".local"
 
 
@@ -215,7 +214,7 @@ def test_every_way_to_end_it_ends_all_of_it(run: Callable[..., Run], number: int
     assert not alive(processes)
 
 
-def test_starts_again_after_it_was_killed(run: Callable[..., Run], wait_for: WaitFor) -> None:
+def test_starts_again_after_it_was_killed(run: Callable[..., Run]) -> None:
     one = run()
     one.request("/api/notes", {"text": "kept"})
     others = one.processes()[1:]
