@@ -9,7 +9,7 @@ from flask import Flask
 from . import logs, session, views
 from .database import Database
 from .metrics import Metrics
-from .secret_files import Key, SecretStore
+from .secret_files import Environment, Folder, Key, SecretStore
 from .settings import Settings
 
 #: What the service needs in its Secret; README.md says what each is for.
@@ -41,7 +41,9 @@ def create_app(settings: Settings | None = None) -> Flask:
         SESSION_COOKIE_SECURE=settings.tls_dir is not None,
     )
     logs.configure(settings.log_level)
-    store = SecretStore(settings.secrets_dir, KEYS, settings.secrets_check_seconds)
+    from_files = settings.secrets_from == "files"
+    source = Folder(settings.secrets_dir, KEYS) if from_files else Environment(KEYS)
+    store = SecretStore(source, settings.secrets_check_seconds)
     logs.redact(store)
     metrics = Metrics()
     metrics.watch(store, logs.redactor)

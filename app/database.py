@@ -1,61 +1,73 @@
-"""The database engine, whose every new connection asks the store for its login."""
+"""The database engine: every connection has the login of the current generation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 import sqlalchemy
 from sqlalchemy import URL, Connection, text
 
-from .secret_files import SecretStore
+from .secret_files import Secret, SecretError, SecretStore, Snapshot
 from .settings import Settings
 
 #: As many as gunicorn has threads: a request never waits for a connection.
-POOL_SIZE = 8
+POOL_SIZE: Final = 8
+
+POOL: Final[Mapping[str, Any]] = {
+    "pool_size": POOL_SIZE,
+    "max_overflow": 0,
+    "pool_timeout": 5,
+    "pool_pre_ping": True,
+}
 
 
 class Database:
     """Connections with the user name and password of the current generation.
 
+    A new pair is tried before the store publishes it. Once it does, connections of an
+    older generation are closed: idle ones at once, the others when their request is done.
+
     :param on_login_failure: called whenever a connection can't be opened.
+    :param pool: SQLAlchemy's words for the pool.
+        https://docs.sqlalchemy.org/en/20/core/engines.html#sqlalchemy.create_engine
     """
 
     def __init__(
-        self, settings: Settings, store: SecretStore, on_login_failure: Callable[[], None]
+        self,
+        settings: Settings,
+        store: SecretStore,
+        on_login_failure: Callable[[], None],
+        pool: Mapping[str, Any] = POOL,
     ) -> None:
         self._store = store
         self._on_login_failure = on_login_failure
         self._reached = False
-        url = URL.create(
-            "postgresql+psycopg",
-            host=settings.database_host,
-            port=settings.database_port,
-            database=settings.database_name,
-        )
-        options: dict[str, Any] = {
-            "sslmode": settings.database_sslmode,
-            "connect_timeout": 5,
-            "application_name": "flask-app",
-        }
-        if settings.database_ca_file:
-            options["sslrootcert"] = str(settings.database_ca_file)
+        self._options = _libpq_options(settings)
         self.engine = sqlalchemy.create_engine(
-            url,
-            connect_args=options,
-            pool_size=POOL_SIZE,
-            max_overflow=0,
-            pool_timeout=5,
-            pool_pre_ping=True,
+            URL.create("postgresql+psycopg"),
+            connect_args=self._options,
             hide_parameters=True,  # what people write is no matter for the log
+            **pool,
         )
-        sqlalchemy.event.listen(self.engine, "do_connect", self._login)
+        self._replaced_pool = self.engine.pool
+        sqlalchemy.event.listen(self.engine, "do_connect", self._connect)
+        sqlalchemy.event.listen(self.engine, "checkout", self._check_generation)
+        sqlalchemy.event.listen(self.engine, "checkin", self._close_if_old)
+        store.on_try.append(self._try)
+        store.on_adopt.append(self._replace_connections)
 
     def begin(self) -> AbstractContextManager[Connection]:
         """Open a transaction, which is committed at the end of its `with` block."""
+        self._store.current()  # the pool is replaced before a connection is taken, not meanwhile
         return self.engine.begin()
+
+    def close(self) -> None:
+        """Close every connection that is not in use."""
+        self._replaced_pool.dispose()
+        self.engine.dispose()
 
     def reached(self) -> bool:
         """Tell whether the database has answered once since the start; ask it until it has."""
@@ -68,13 +80,27 @@ class Database:
                 return False
         return True
 
-    def _login(
+    def _connect(
         self, dialect: sqlalchemy.Dialect, record: Any, arguments: Any, options: dict[str, Any]
     ) -> Any:
+        """Log in; once more, if the login was replaced meanwhile."""
         snapshot = self._store.current()
         try:
-            return dialect.connect(
-                *arguments,
+            connection = self._login(dialect.connect, options, snapshot)
+        except psycopg.OperationalError:
+            newer = self._store.refresh()
+            if newer.version == snapshot.version:
+                raise
+            snapshot = newer
+            connection = self._login(dialect.connect, options, snapshot)
+        record.info["version"] = snapshot.version
+        return connection
+
+    def _login(
+        self, connect: Callable[..., Any], options: Mapping[str, Any], snapshot: Snapshot
+    ) -> Any:
+        try:
+            return connect(
                 **options,
                 user=snapshot["DATABASE_USERNAME"].reveal(),
                 password=snapshot["DATABASE_PASSWORD"].reveal(),
@@ -84,3 +110,46 @@ class Database:
         self._on_login_failure()
         # raised out here, it has neither the connection nor the frames that hold the password
         raise psycopg.OperationalError(problem)
+
+    def _try(self, snapshot: Snapshot) -> None:
+        """Refuse a generation whose pair the database does not accept."""
+        current = self._store.current()
+        if _pair(snapshot) == _pair(current):
+            return  # proven already; a database that is away must not hold up another key
+        try:
+            self._login(psycopg.connect, self._options, snapshot).close()
+        except psycopg.OperationalError as error:
+            reason = f"can't log in to the database: {' '.join(str(error).split())}"
+            raise SecretError("DATABASE_PASSWORD", str(self._store.source), reason) from None
+
+    def _replace_connections(self, snapshot: Snapshot) -> None:
+        replaced = self.engine.pool
+        # with the pool before, into which a connection may have come as it was replaced
+        self.close()
+        self._replaced_pool = replaced
+
+    def _check_generation(self, connection: Any, record: Any, proxy: Any) -> None:
+        if record.info["version"] != self._store.current().version:
+            raise sqlalchemy.exc.DisconnectionError("this connection's login was replaced")
+
+    def _close_if_old(self, connection: Any, record: Any) -> None:
+        if record.info.get("version") != self._store.current().version:
+            record.invalidate()
+
+
+def _libpq_options(settings: Settings) -> dict[str, Any]:
+    options = {
+        "host": settings.database_host,
+        "port": settings.database_port,
+        "dbname": settings.database_name,
+        "sslmode": settings.database_sslmode,
+        "connect_timeout": 5,
+        "application_name": "flask-app",
+    }
+    if settings.database_ca_file:
+        options["sslrootcert"] = str(settings.database_ca_file)
+    return options
+
+
+def _pair(snapshot: Snapshot) -> tuple[Secret, Secret]:
+    return snapshot["DATABASE_USERNAME"], snapshot["DATABASE_PASSWORD"]

@@ -44,9 +44,12 @@ def configure(level: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level)
     logging.captureWarnings(True)
+    # a handler that can't write would print message and arguments, past the formatter
+    logging.raiseExceptions = False
 
 
 def redact(store: SecretStore) -> None:
     """Redact what the store has now and whatever it will have."""
     redactor.learn(store.current().confidential())
-    store.on_adopt.append(lambda snapshot: redactor.learn(snapshot.confidential()))
+    # before anything else has it: what tries a new generation may log, too
+    store.on_try.insert(0, lambda snapshot: redactor.learn(snapshot.confidential()))

@@ -40,7 +40,7 @@ class Metrics:
         )
         self.secrets_reloads = Counter(
             "secrets_reloads_total",
-            "Generations of the secrets that were found after the start",
+            "Attempts to adopt a new generation of the secrets after the start",
             ["result"],
             registry=self.registry,
         )

@@ -35,6 +35,8 @@ class SettingsError(Exception):
 class Settings:
     """The settings of one process; each is the environment variable of the same name."""
 
+    #: "files" or "env": where the secrets come from. A choice, never a fallback.
+    secrets_from: str
     #: Where the Secret is mounted.
     secrets_dir: Path
     #: How long, in seconds, a change of the Secret may go unnoticed.
@@ -78,10 +80,10 @@ class Settings:
             except ValueError as error:
                 raise SettingsError(f"{name} {error}") from None
 
-        setting("SECRETS_FROM", "files", _one_of("files"))
         if setting("PORT", "8080", _port) == setting("METRICS_PORT", "9090", _port):
             raise SettingsError("METRICS_PORT has to be another port than PORT")
         return cls(
+            secrets_from=setting("SECRETS_FROM", "files", _one_of("files", "env")),
             secrets_dir=setting("SECRETS_DIR", "/etc/secrets", Path),
             secrets_check_seconds=setting("SECRETS_CHECK_SECONDS", "1", _seconds),
             database_host=setting("DATABASE_HOST", "localhost", str),
@@ -106,7 +108,7 @@ def _read_dotenv(path: Path) -> dict[str, str]:
     for name in SECRET_NAMES:
         if name in found:
             raise SettingsError(
-                f"{name} stands in {path}, and secrets are read from files: take the line out and "
+                f"{name} stands in {path}, where no secret belongs: take the line out and "
                 f"put the value into the file {name} in SECRETS_DIR "
                 "(`make run` makes one in .local/secrets)"
             )

@@ -3,9 +3,10 @@
 from gunicorn.errors import AppImportError
 
 from . import create_app
-from .secret_files import SecretError
+from .secret_files import SecretError, log_uncaught
 from .settings import SettingsError
 
+log_uncaught()
 try:
     application = create_app()
 except (SecretError, SettingsError) as problem:

@@ -34,4 +34,5 @@ class Mount:
         path.unlink(missing_ok=True)
         if content is not None:
             path.write_bytes(content)
+            path.chmod(0o400)
         return self.folder / name

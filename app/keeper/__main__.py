@@ -14,7 +14,7 @@ import sys
 import psycopg
 from pythonjsonlogger.json import JsonFormatter
 
-from ..secret_files import RedactingFormatter, Redactor
+from ..secret_files import RedactingFormatter, Redactor, log_uncaught
 from .fill import Contradiction, Keeper
 from .kubernetes_secrets import KubernetesSecrets
 from .objects import Conflict, Unavailable
@@ -59,4 +59,5 @@ def _write_logs(redactor: Redactor) -> None:
 
 
 if __name__ == "__main__":
+    log_uncaught()
     sys.exit(main())

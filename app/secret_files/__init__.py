@@ -3,19 +3,25 @@
 This package needs the standard library only and knows nothing of Flask or of
 the rest of `app`: copy it into a service of your own.
 
-    from pathlib import Path
-    from secret_files import Key, SecretStore
+    from secret_files import Folder, Key, SecretStore
 
-    store = SecretStore(Path("/etc/secrets"), [Key("API_TOKEN", min_bytes=20)])
+    store = SecretStore(Folder("/etc/secrets", [Key("API_TOKEN", min_bytes=20)]))
     token = store.current()["API_TOKEN"].reveal()
+
+docs/secret-files.md has the rest.
 """
 
-from .redaction import RedactingFormatter, Redactor
-from .snapshot import Key, SecretError, Snapshot, folder_version, read_snapshot
-from .store import SecretStore
+from .environment import Environment
+from .folder import Folder, folder_version
+from .key import Key, SecretError
+from .redaction import RedactingFormatter, Redactor, log_uncaught
+from .snapshot import Snapshot
+from .store import SecretStore, Source
 from .value import Secret
 
 __all__ = [
+    "Environment",
+    "Folder",
     "Key",
     "RedactingFormatter",
     "Redactor",
@@ -23,6 +29,7 @@ __all__ = [
     "SecretError",
     "SecretStore",
     "Snapshot",
+    "Source",
     "folder_version",
-    "read_snapshot",
+    "log_uncaught",
 ]

@@ -38,5 +38,8 @@ class Secret:
             return NotImplemented
         return hmac.compare_digest(self._value.encode(), other._value.encode())
 
+    def __getstate__(self) -> NoReturn:
+        self.__reduce_ex__(None)
+
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(f"{self!r} can't be copied or pickled: pass the Secret itself on")

@@ -21,7 +21,7 @@ def status() -> Response:
         pod=socket.gethostname(),
         secrets={
             "names": list(snapshot),
-            "source": str(store.folder),
+            "source": str(store.source),
             "generation": snapshot.generation,
             "made": snapshot.generation and _time(snapshot.generation),
             "adopted": _time(store.adopted_at),

@@ -17,6 +17,8 @@ from app.keeper.folder_secrets import FolderSecrets
 from app.secret_files import Redactor
 from app.settings import Settings
 from local.postgres import Postgres
+from tests.integration.rotation import Rotation
+from tests.mount import Mount
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,14 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
 
 
 @pytest.fixture
+def rotation(database: Database, mount: Mount) -> Iterator[Rotation]:
+    """Return a rotation of the server's two roles, which then are as they were."""
+    rotation = Rotation(database, mount)
+    yield rotation
+    rotation.restore()
+
+
+@pytest.fixture
 def settings(database: Database) -> Settings:
     return Settings.from_mapping(
         {
@@ -87,7 +97,7 @@ def start(database: Database) -> Iterator[Callable[[Settings], Flask]]:
 
     yield start
     for app in apps:
-        app.extensions["database"].engine.dispose()
+        app.extensions["database"].close()
     database.execute("TRUNCATE notes RESTART IDENTITY")
 
 

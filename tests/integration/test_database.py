@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 import sqlalchemy
+from sqlalchemy import NullPool, text
 
 from app import KEYS
+from app.database import POOL
 from app.database import Database as ServiceDatabase
-from app.secret_files import Secret, SecretStore
+from app.secret_files import Folder, SecretError, SecretStore
+from app.secret_files import store as store_module
 from app.settings import Settings
-from tests.integration.conftest import Database
+from tests.integration.rotation import ROLES, Rotation
 from tests.mount import SECRETS, Mount
 
 WRONG = "wrong-pw-73feffa4b7f6bb68e44cf984c85f6e88"
@@ -27,7 +34,7 @@ def connect_to(settings: Settings, store: SecretStore) -> tuple[ServiceDatabase,
 
 def test_a_failed_login_holds_no_password(settings: Settings, mount: Mount) -> None:
     mount.write({"DATABASE_PASSWORD": WRONG})
-    database, failures = connect_to(settings, SecretStore(mount.folder, KEYS))
+    database, failures = connect_to(settings, SecretStore(Folder(mount.folder, KEYS)))
     with pytest.raises(sqlalchemy.exc.OperationalError) as caught, database.begin():
         pass
     shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
@@ -52,26 +59,165 @@ def test_without_that_care_a_failed_login_shows_the_password(settings: Settings)
     assert WRONG in "".join(shown.format())
 
 
+@dataclass
+class Service:
+    """A database, its store, and what they reported."""
+
+    database: ServiceDatabase
+    store: SecretStore
+    failures: list[str]
+    rejected: list[SecretError]
+
+    def role(self) -> str:
+        """Ask the database who asks."""
+        with self.database.begin() as connection:
+            return str(connection.execute(text("SELECT current_user")).scalar_one())
+
+
+@pytest.fixture
+def serve(settings: Settings, rotation: Rotation) -> Iterator[Callable[..., Service]]:
+    """Return a function that connects with the pair that rotates; each is closed."""
+    services: list[Service] = []
+
+    def serve(check_seconds: float = 0, pool: Mapping[str, Any] = POOL, host: str = "") -> Service:
+        store = SecretStore(Folder(rotation.mount.folder, KEYS), check_seconds)
+        failures: list[str] = []
+        rejected: list[SecretError] = []
+        where = replace(settings, database_host=host or settings.database_host)
+        database = ServiceDatabase(where, store, lambda: failures.append("login"), pool)
+        store.on_reject.append(rejected.append)
+        services.append(Service(database, store, failures, rejected))
+        return services[-1]
+
+    yield serve
+    for service in services:
+        service.database.close()
+
+
 def test_a_new_connection_has_the_new_login(
-    settings: Settings, database: Database, mount: Mount
+    serve: Callable[..., Service], rotation: Rotation
 ) -> None:
-    login = Secret("DATABASE_PASSWORD", "second-pw-0cc175b9c0f1b6a831c399e2")
-    service, _ = connect_to(settings, SecretStore(mount.folder, KEYS, check_seconds=0))
-    database.execute(f"ALTER ROLE flask_app_b LOGIN PASSWORD '{login.reveal()}'")
-    mount.write({"DATABASE_USERNAME": "flask_app_b", "DATABASE_PASSWORD": login.reveal()})
-    try:
-        with service.begin() as connection:
-            user = connection.execute(sqlalchemy.text("SELECT current_user")).scalar_one()
-        assert user == "flask_app_b"
-    finally:
-        service.engine.dispose()
-        database.execute("ALTER ROLE flask_app_b NOLOGIN PASSWORD NULL")
+    service = serve(pool={"poolclass": NullPool})
+    before = service.role()
+    rotation.rotate()
+    assert {before, service.role()} == set(ROLES)
+
+
+def test_idle_connections_are_closed_when_a_generation_is_adopted(
+    serve: Callable[..., Service], rotation: Rotation, wait_for: Callable[..., None]
+) -> None:
+    service = serve()
+    with ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(service.database.begin())
+    rotation.rotate()
+    assert rotation.sessions() == 3
+    service.store.current()  # nobody asks the database for anything
+    wait_for(lambda: rotation.sessions() == 0, "the end of the old role's sessions")
+
+
+def test_a_connection_in_use_ends_its_work_and_is_closed_then(
+    serve: Callable[..., Service], rotation: Rotation, wait_for: Callable[..., None]
+) -> None:
+    service = serve()
+    with service.database.begin() as connection:
+        rotation.rotate()
+        new = service.store.current()["DATABASE_USERNAME"].reveal()
+        old = connection.execute(text("SELECT current_user")).scalar_one()
+        assert old != new
+        assert rotation.sessions() == 1
+    wait_for(lambda: rotation.sessions() == 0, "the end of the old role's session")
+    assert service.role() == new
+
+
+def test_a_connection_that_was_not_closed_in_time_is_not_used_again(
+    serve: Callable[..., Service], rotation: Rotation
+) -> None:
+    service = serve()
+    old = service.role()
+    service.store.on_adopt.clear()  # as between the publication and the announcement
+    rotation.rotate()
+    assert service.role() != old
+
+
+def test_a_failed_login_is_tried_once_more_with_a_newer_generation(
+    serve: Callable[..., Service], rotation: Rotation
+) -> None:
+    service = serve(check_seconds=3600, pool={"poolclass": NullPool})
+    old = service.role()
+    rotation.rotate()
+    rotation.lock_out()
+    assert service.role() != old
+    assert service.failures == ["login"]
+
+
+def test_a_failed_login_without_a_newer_generation_fails_at_once(
+    serve: Callable[..., Service], rotation: Rotation
+) -> None:
+    service = serve(check_seconds=3600, pool={"poolclass": NullPool})
+    rotation.rotate()
+    rotation.mount.write({"DATABASE_PASSWORD": WRONG})
+    rotation.lock_out()
+    with pytest.raises(sqlalchemy.exc.OperationalError):
+        service.role()
+    # its own login, and that of the generation which was refused, too
+    assert service.failures == ["login", "login"]
+    with pytest.raises(sqlalchemy.exc.OperationalError):
+        service.role()
+    assert service.failures == ["login"] * 3
+
+
+def test_a_pair_that_the_database_refuses_is_not_adopted(
+    serve: Callable[..., Service], rotation: Rotation, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = serve()
+    role = service.role()
+    rotation.mount.write({"DATABASE_PASSWORD": WRONG})
+    assert [service.role() for _ in range(3)] == [role] * 3
+    assert [error.key for error in service.rejected] == ["DATABASE_PASSWORD"]
+    reason = service.rejected[0].reason
+    assert reason.startswith("can't log in to the database: ")
+    assert "password authentication failed" in reason
+    assert "\n" not in reason
+    errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 1
+    assert WRONG not in errors[0]
+    rotation.rotate()
+    assert service.role() != role
+
+
+def test_a_pair_that_can_not_be_tried_is_adopted_once_the_database_is_back(
+    serve: Callable[..., Service],
+    settings: Settings,
+    rotation: Rotation,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service = serve(host=str(tmp_path / "socket"))  # nobody listens there
+    old = service.store.current()
+    rotation.rotate()
+    assert service.store.current() is old
+    assert "can't log in to the database: connection" in service.rejected[0].reason
+    (tmp_path / "socket").symlink_to(settings.database_host)
+    monkeypatch.setattr(store_module, "FIRST_PAUSE", 0)
+    assert service.store.refresh() is not old
+    assert service.role() == service.store.current()["DATABASE_USERNAME"].reveal()
+
+
+def test_another_key_is_adopted_while_the_database_is_away(
+    serve: Callable[..., Service], rotation: Rotation, tmp_path: Path
+) -> None:
+    service = serve(host=str(tmp_path))
+    key = SECRETS["SECRET_KEY"][::-1]
+    rotation.mount.write({"SECRET_KEY": key})
+    assert service.store.current()["SECRET_KEY"].reveal() == key
+    assert service.failures == []
 
 
 def test_the_service_may_do_what_it_does_and_no_more(
-    database: Database, settings: Settings
+    settings: Settings,
 ) -> None:
-    service, _ = connect_to(settings, SecretStore(Path(settings.secrets_dir), KEYS))
+    service, _ = connect_to(settings, SecretStore(Folder(Path(settings.secrets_dir), KEYS)))
     for statement in (
         "DROP TABLE notes",
         "ALTER TABLE notes ADD COLUMN extra text",
@@ -88,4 +234,4 @@ def test_the_service_may_do_what_it_does_and_no_more(
             service.begin() as connection,
         ):
             connection.execute(sqlalchemy.text(statement))
-    service.engine.dispose()
+    service.close()

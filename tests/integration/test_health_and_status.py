@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from prometheus_client import generate_latest
 
 from app import KEYS
-from app.secret_files import SecretStore, read_snapshot
+from app.secret_files import Folder, SecretStore
 from app.settings import Settings
 from tests.integration.conftest import Database
 
@@ -44,7 +44,7 @@ def test_status_names_the_secrets_and_shows_none(client: FlaskClient, settings: 
     ]
     assert abs(told["secrets"]["generation"] - time.time()) < 600
     assert told["database"] == {"role": "flask_app_a", "reached": True}
-    snapshot = read_snapshot(settings.secrets_dir, KEYS)
+    snapshot = Folder(settings.secrets_dir, KEYS).read()
     for secret in snapshot.confidential():
         assert secret.reveal() not in status.text
 
@@ -84,5 +84,5 @@ def test_metrics_count_failed_logins(unreachable: FlaskClient) -> None:
 def test_metrics_hold_no_secret(app: Flask, client: FlaskClient, database: Database) -> None:
     client.get("/")
     scraped = scrape(app)
-    for secret in read_snapshot(database.root / "secrets", KEYS).confidential():
+    for secret in Folder(database.root / "secrets", KEYS).read().confidential():
         assert secret.reveal() not in scraped

@@ -18,7 +18,7 @@ from app.keeper.database import ADVISORY_LOCK, Login
 from app.keeper.fill import Contradiction, Keeper
 from app.keeper.folder_secrets import FolderSecrets
 from app.keeper.objects import Conflict, StoredSecret, Unavailable
-from app.secret_files import Redactor, Secret, read_snapshot
+from app.secret_files import Folder, Redactor, Secret
 from tests.integration.conftest import Database
 from tests.mount import SECRETS
 
@@ -45,7 +45,7 @@ def service_login(database: Database) -> Login:
 
 def test_fills_what_is_empty(fresh: Database) -> None:
     run(fresh)
-    snapshot = read_snapshot(fresh.root / "secrets", KEYS)
+    snapshot = Folder(fresh.root / "secrets", KEYS).read()
     assert snapshot["DATABASE_USERNAME"].reveal() == "orders_a"
     assert fresh.server.accepts(service_login(fresh))
     assert fresh.execute("SELECT count(*) FROM notes") == [(0,)]

@@ -69,7 +69,7 @@ def test_the_environment_goes_before_dotenv(folder: Path, monkeypatch: pytest.Mo
 def test_a_secret_in_dotenv_is_refused_and_not_shown(folder: Path, name: str) -> None:
     (folder / ".env").write_text(f"{name}=a-value-that-is-secret\n")
     with pytest.raises(
-        SettingsError, match=rf"^{name} stands in \.env, and .* SECRETS_DIR"
+        SettingsError, match=rf"^{name} stands in \.env, where no secret belongs: .* SECRETS_DIR"
     ) as caught:
         Settings.load()
     assert "a-value" not in str(caught.value)

@@ -1,40 +1,23 @@
-"""No form of a secret passes the formatter, and a control shows that it would be seen."""
+"""No form of a secret passes the formatter, whichever way it takes.
+
+The ways through logging are in test_logs.py, with the service's own loggers.
+"""
 
 from __future__ import annotations
 
 import base64
 import io
+import itertools
 import json
 import logging
-from collections.abc import Callable, Iterator
-from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.secret_files import RedactingFormatter, Redactor, Secret
-
-VALUE = 'p"w/ü+9f81c7 %word\\end'
-OTHER = "previous-value-1b2c3d"
-
-FORMS: dict[str, Callable[[str], str]] = {
-    "raw": str,
-    "json": lambda value: json.dumps({"password": value}),
-    "repr": repr,
-    "url": quote,
-    "url, all": lambda value: quote(value, safe=""),
-    "form": quote_plus,
-    "hex": lambda value: value.encode().hex(),
-    "HEX": lambda value: value.encode().hex().upper(),
-    **{
-        f"base64 after {length} bytes": lambda value, length=length: base64.b64encode(  # type: ignore[misc]
-            b"x" * length + value.encode() + b"tail"
-        ).decode()
-        for length in range(3)
-    },
-    "base64, urlsafe": lambda value: base64.urlsafe_b64encode(value.encode()).decode(),
-}
+from app.secret_files.redaction import Index, forms
+from tests.forms import CURRENT, FORMS, PREVIOUS, traces
 
 
 @pytest.fixture
@@ -45,19 +28,13 @@ def hits() -> list[int]:
 @pytest.fixture
 def redactor(hits: list[int]) -> Redactor:
     redactor = Redactor(hits.append)
-    redactor.learn([Secret("OLD", OTHER)])
-    redactor.learn([Secret("NEW", VALUE)])
+    redactor.learn([Secret("TOKEN", PREVIOUS)])
+    redactor.learn([Secret("TOKEN", CURRENT)])
     return redactor
 
 
-def traces(value: str) -> set[str]:
-    """Return what would be left in a text if a form of `value` had passed."""
-    middle = base64.b64encode(b"xx" + value.encode() + b"xx").decode()[6:-6]
-    return {value, json.dumps(value)[1:-1], quote(value), value.encode().hex(), middle}
-
-
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("value", [VALUE, OTHER])
+@pytest.mark.parametrize("value", [CURRENT, PREVIOUS])
 def test_every_form_is_redacted(redactor: Redactor, form: str, value: str) -> None:
     text = f"before {FORMS[form](value)} after"
     redacted = redactor.redact(text)
@@ -79,9 +56,60 @@ def test_base64_is_redacted_whatever_stands_around(value: str, before: bytes, af
         assert len(redacted) - len("[redacted]") <= len(encoded) - len(value.encode()) * 4 / 3 + 4
 
 
+@given(st.text(min_size=8, max_size=80), st.text(max_size=30), st.text(max_size=30))
+@example("a'b\"c\\d/e", "it's ", "")
+@example("a'b\"c\\d/e", 'a "quoted" ', "")
+def test_escapes_are_redacted_whatever_stands_around(value: str, before: str, after: str) -> None:
+    redactor = Redactor()
+    redactor.learn([Secret("TOKEN", value)])
+    text = before + value + after
+    for shown in (
+        text,
+        repr(text),
+        repr(text.encode()),
+        json.dumps(text),
+        json.dumps(text, ensure_ascii=False),
+        json.dumps({"message": repr([text])}),
+        json.dumps({"message": json.dumps({"password": text})}),
+    ):
+        assert "[redacted]" in redactor.redact(shown)
+
+
+@given(
+    st.lists(st.text("ab", min_size=8, max_size=12), min_size=1, max_size=6),
+    st.lists(st.text("abc", max_size=20), max_size=8),
+    st.data(),
+)
+def test_the_index_finds_what_a_search_for_each_text_finds(
+    texts: list[str], around: list[str], data: st.DataObject
+) -> None:
+    """With two letters only, so that the texts overlap each other and themselves."""
+    text = "".join(piece + data.draw(st.sampled_from(["", *texts])) for piece in around)
+    expected: set[int] = set()
+    for wanted in texts:
+        for start in range(len(text)):
+            if text.startswith(wanted, start):
+                expected.update(range(start, start + len(wanted)))
+    places = Index(texts).find(text)
+    assert {place for start, end in places for place in range(start, end)} == expected
+    assert all(first[1] <= second[0] for first, second in itertools.pairwise(places))
+
+
 def test_other_texts_stay_as_they_are(redactor: Redactor, hits: list[int]) -> None:
     assert redactor.redact("nothing to see: 42 äö") == "nothing to see: 42 äö"
+    assert redactor.redact("") == ""
     assert hits == []
+
+
+def test_what_knows_nothing_changes_nothing() -> None:
+    assert Redactor().redact(CURRENT) == CURRENT
+
+
+def test_overlapping_secrets_leave_no_rest(hits: list[int]) -> None:
+    redactor = Redactor(hits.append)
+    redactor.learn([Secret("A", "first-part-shared"), Secret("B", "shared-last-part")])
+    assert redactor.redact("<first-part-shared-last-part>") == "<[redacted]>"
+    assert hits == [1]
 
 
 def test_a_short_value_is_not_looked_for(hits: list[int]) -> None:
@@ -92,64 +120,32 @@ def test_a_short_value_is_not_looked_for(hits: list[int]) -> None:
 
 
 def test_hits_are_counted(redactor: Redactor, hits: list[int]) -> None:
-    redactor.redact(f"{VALUE} and {OTHER}")
-    assert hits == [2]
+    redactor.redact(f"{CURRENT} and {PREVIOUS} and {CURRENT.encode().hex()}")
+    assert hits == [3]
 
 
-@pytest.fixture
-def logger(redactor: Redactor) -> Iterator[tuple[logging.Logger, io.StringIO]]:
-    """Return a logger of its own and what it wrote."""
+def test_the_forms_of_an_ordinary_value_are_few() -> None:
+    assert len(set(forms("Zk3-unit-test-signing-key-4f1c9a7be2"))) < 12
+
+
+class Broken(logging.Formatter):
+    """Can't format a record that has arguments."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        if record.args:
+            raise ValueError(record.args)
+        return super().format(record)
+
+
+def test_a_record_that_can_not_be_formatted_says_where_it_came_from(redactor: Redactor) -> None:
     output = io.StringIO()
     handler = logging.StreamHandler(output)
-    handler.setFormatter(RedactingFormatter(logging.Formatter("%(message)s %(extra)s"), redactor))
+    handler.setFormatter(RedactingFormatter(Broken("%(levelname)s %(message)s"), redactor))
     logger = logging.Logger("test")
     logger.addHandler(handler)
-    yield logger, output
-
-
-def raise_with(value: str) -> None:
-    try:
-        raise KeyError(value)
-    except KeyError as error:
-        raise ValueError("outer") from error
-
-
-def log_exception(logger: logging.Logger) -> None:
-    try:
-        raise_with(VALUE)
-    except ValueError:
-        logger.exception("failed", extra={"extra": ""})
-
-
-WAYS: dict[str, Callable[[logging.Logger], None]] = {
-    "message": lambda logger: logger.warning(VALUE, extra={"extra": ""}),
-    "args": lambda logger: logger.warning("%s", VALUE, extra={"extra": ""}),
-    "extra": lambda logger: logger.warning("x", extra={"extra": {"password": VALUE}}),
-    "chained exception": log_exception,
-    "child": lambda logger: _child(logger).warning("%r", [VALUE], extra={"extra": ""}),
-}
-
-
-def _child(logger: logging.Logger) -> logging.Logger:
-    child = logging.Logger("test.child")
-    child.parent = logger
-    return child
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_every_way_into_the_log_is_redacted(
-    logger: tuple[logging.Logger, io.StringIO], way: str
-) -> None:
-    WAYS[way](logger[0])
-    written = logger[1].getvalue()
-    assert "[redacted]" in written
-    assert not [trace for trace in traces(VALUE) if trace in written]
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_without_the_formatter_every_way_leaks(
-    logger: tuple[logging.Logger, io.StringIO], way: str
-) -> None:
-    logger[0].handlers[0].setFormatter(logging.Formatter("%(message)s %(extra)s"))
-    WAYS[way](logger[0])
-    assert VALUE in logger[1].getvalue() or repr(VALUE)[1:-1] in logger[1].getvalue()
+    logger.warning("%s", "anything")
+    written = output.getvalue()
+    assert written.startswith("WARNING a log record of ")
+    assert "test_redaction.py:" in written
+    assert "can't be formatted: ValueError" in written
+    assert "anything" not in written

@@ -1,70 +1,415 @@
-"""The store follows the folder, and keeps the last good generation."""
+"""The store follows its source, and keeps the last good generation."""
 
 from __future__ import annotations
 
-import logging
+import itertools
 import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from app import KEYS
-from app.secret_files import SecretError, SecretStore
+from app.secret_files import Folder, SecretError, SecretStore, Snapshot
+from app.secret_files import store as store_module
+from app.secret_files.folder import Unsettled
 from tests.mount import SECRETS, Mount
+from tests.writers import NAMES, PAIR, number_of, write_in_place
 
+OLD_PASSWORD = SECRETS["DATABASE_PASSWORD"]
 NEW_PASSWORD = "new-pass-5d41402abc4b2a76"
 
 
+class Clock:
+    """The monotonic clock of the store, which stands still until somebody moves it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @pytest.fixture
-def store(mount: Mount) -> SecretStore:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(store_module, "monotonic", clock)
+    return clock
+
+
+@pytest.fixture
+def store(mount: Mount, clock: Clock) -> SecretStore:
     """Return a store that looks at the folder on every use."""
-    return SecretStore(mount.folder, KEYS, check_seconds=0)
+    return SecretStore(Folder(mount.folder, KEYS), check_seconds=0)
 
 
-def test_follows_a_change(mount: Mount, store: SecretStore) -> None:
-    adopted: list[int | None] = []
-    store.on_adopt.append(lambda snapshot: adopted.append(snapshot.generation))
-    mount.write({"DATABASE_PASSWORD": NEW_PASSWORD, "GENERATION": "1700000100"})
-    assert store.current()["DATABASE_PASSWORD"].reveal() == NEW_PASSWORD
-    assert adopted == [1700000100]
+@pytest.fixture
+def rejected(store: SecretStore) -> list[SecretError]:
+    rejected: list[SecretError] = []
+    store.on_reject.append(rejected.append)
+    return rejected
+
+
+def password(store: SecretStore) -> str:
+    return store.current()["DATABASE_PASSWORD"].reveal()
+
+
+def refuse(snapshot: Snapshot) -> None:
+    raise SecretError("DATABASE_PASSWORD", "the database", "is refused")
 
 
 def test_gives_the_same_snapshot_while_nothing_changes(store: SecretStore) -> None:
     assert store.current() is store.current()
 
 
-def test_looks_no_sooner_than_it_was_told(mount: Mount) -> None:
-    store = SecretStore(mount.folder, KEYS, check_seconds=3600)
+def test_notices_a_change_once_the_time_is_over_and_no_sooner(mount: Mount, clock: Clock) -> None:
+    store = SecretStore(Folder(mount.folder, KEYS), check_seconds=5)
     mount.write({"DATABASE_PASSWORD": NEW_PASSWORD})
-    assert store.current()["DATABASE_PASSWORD"].reveal() == SECRETS["DATABASE_PASSWORD"]
+    clock.now += 4.9
+    assert password(store) == OLD_PASSWORD
+    clock.now += 0.2
+    assert password(store) == NEW_PASSWORD
 
 
-def test_keeps_the_last_good_one_and_says_so_once(
+def test_a_new_generation_is_tried_then_published_then_announced(
+    mount: Mount, store: SecretStore
+) -> None:
+    seen = []
+    store.on_try.append(lambda snapshot: seen.append(("try", snapshot.generation, password(store))))
+    store.on_adopt.append(
+        lambda snapshot: seen.append(("adopt", snapshot.generation, password(store)))
+    )
+    mount.write({"DATABASE_PASSWORD": NEW_PASSWORD, "GENERATION": "1700000100"})
+    assert password(store) == NEW_PASSWORD
+    assert seen == [("try", 1700000100, OLD_PASSWORD), ("adopt", 1700000100, NEW_PASSWORD)]
+
+
+def test_what_is_unfit_is_not_even_tried(mount: Mount, store: SecretStore) -> None:
+    tried: list[Snapshot] = []
+    store.on_try.append(tried.append)
+    mount.write({"DATABASE_PASSWORD": "short-1"})
+    store.current()
+    assert tried == []
+
+
+def test_what_is_refused_is_not_published_and_not_announced(
+    mount: Mount, store: SecretStore, rejected: list[SecretError]
+) -> None:
+    announced: list[Snapshot] = []
+    store.on_adopt.append(announced.append)
+    store.on_try.append(refuse)
+    mount.write({"DATABASE_PASSWORD": NEW_PASSWORD})
+    assert password(store) == OLD_PASSWORD
+    assert [str(error) for error in rejected] == ["DATABASE_PASSWORD in the database is refused"]
+    assert announced == []
+
+
+def test_other_threads_go_on_while_one_tries(mount: Mount, store: SecretStore) -> None:
+    trying, done = threading.Event(), threading.Event()
+
+    def slow_hook(snapshot: Snapshot) -> None:
+        trying.set()
+        assert done.wait(20)
+
+    store.on_try.append(slow_hook)
+    mount.write({"DATABASE_PASSWORD": NEW_PASSWORD})
+    thread = threading.Thread(target=store.current)
+    thread.start()
+    try:
+        assert trying.wait(20)
+        assert password(store) == OLD_PASSWORD  # waiting for the hook, this would never end
+    finally:
+        done.set()
+        thread.join()
+    assert password(store) == NEW_PASSWORD
+
+
+def test_refresh_waits_for_the_thread_that_tries(mount: Mount, store: SecretStore) -> None:
+    trying, done = threading.Event(), threading.Event()
+
+    def slow_hook(snapshot: Snapshot) -> None:
+        trying.set()
+        assert done.wait(20)
+
+    store.on_try.append(slow_hook)
+    mount.write({"DATABASE_PASSWORD": NEW_PASSWORD})
+    thread = threading.Thread(target=store.current)
+    thread.start()
+    assert trying.wait(20)
+    threading.Timer(0.2, done.set).start()
+    assert store.refresh()["DATABASE_PASSWORD"].reveal() == NEW_PASSWORD
+    thread.join()
+
+
+def test_refresh_does_not_wait_for_ever(
+    mount: Mount, store: SecretStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "REFRESH_SECONDS", 0.05)
+    trying, done = threading.Event(), threading.Event()
+
+    def slow_hook(snapshot: Snapshot) -> None:
+        trying.set()
+        assert done.wait(20)
+
+    store.on_try.append(slow_hook)
+    mount.write({"DATABASE_PASSWORD": NEW_PASSWORD})
+    thread = threading.Thread(target=store.current)
+    thread.start()
+    try:
+        assert trying.wait(20)
+        assert store.refresh()["DATABASE_PASSWORD"].reveal() == OLD_PASSWORD
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_refresh_looks_before_the_time_is_over(mount: Mount, clock: Clock) -> None:
+    store = SecretStore(Folder(mount.folder, KEYS), check_seconds=3600)
+    mount.write({"DATABASE_PASSWORD": NEW_PASSWORD})
+    assert password(store) == OLD_PASSWORD
+    assert store.refresh()["DATABASE_PASSWORD"].reveal() == NEW_PASSWORD
+
+
+def put_link_loop(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path)
+
+
+def put_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def empty_folder(path: Path) -> None:
+    for file in path.parent.iterdir():
+        file.unlink()
+
+
+FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "missing": (Path.unlink, "is missing"),
+    "an empty folder": (empty_folder, "is missing"),
+    "unreadable": (put_link_loop, "can't be read"),
+    "no file": (put_folder, "is not a regular file"),
+    "world-readable": (lambda path: path.chmod(0o444), "is open to every user"),
+    "empty": (lambda path: path.write_bytes(b""), "is empty"),
+    "too large": (lambda path: path.write_bytes(b"Xq7-" * 300_000), "is larger than 1 MiB"),
+    "NUL": (lambda path: path.write_bytes(b"Xq7-value\0-with-NUL"), "holds a NUL"),
+    "not UTF-8": (lambda path: path.write_bytes(b"Xq7-value-\xff-latin"), "is not UTF-8"),
+    "too short": (lambda path: path.write_bytes(b"Xq7-1"), "is too short"),
+    "a placeholder": (lambda path: path.write_bytes(b"changeme"), "is a known placeholder"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_keeps_the_last_good_one_says_so_once_and_recovers(
+    mount: Mount,
+    store: SecretStore,
+    clock: Clock,
+    rejected: list[SecretError],
+    caplog: pytest.LogCaptureFixture,
+    fault: str,
+) -> None:
+    make, reason = FAULTS[fault]
+    mount.write({"SECRET_KEY": SECRETS["SECRET_KEY"][::-1]})
+    path = mount.folder / "..data" / ("SECRET_KEY" if "folder" in fault else "DATABASE_PASSWORD")
+    path.chmod(0o600)
+    make(path)
+    for tries in (1, 2, 3):
+        assert store.current()["SECRET_KEY"].reveal() == SECRETS["SECRET_KEY"]
+        assert len(rejected) == tries
+        clock.now += 60
+    assert rejected[0].key == path.name
+    assert rejected[0].reason.startswith(reason)
+    errors = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert [record.getMessage() for record in errors] == [
+        f"secrets not adopted, the last good ones stay: {rejected[0]}"
+    ]
+    assert "Xq7" not in caplog.text
+    write_generation(mount.folder, {**SECRETS, "DATABASE_PASSWORD": NEW_PASSWORD})
+    assert password(store) == NEW_PASSWORD  # at once: this is another generation
+
+
+def write_generation(folder: Path, values: dict[str, str]) -> None:
+    """Swap in a generation, whatever is wrong with the one before."""
+    fresh = Mount(folder.parent / "fresh")
+    fresh.write(values)
+    new = folder / "..fresh"
+    shutil.copytree(fresh.folder / "..data", new)
+    (folder / "..data_tmp").symlink_to(new.name)
+    (folder / "..data_tmp").replace(folder / "..data")
+
+
+def test_the_loss_of_the_folder_is_survived(
+    mount: Mount, store: SecretStore, rejected: list[SecretError]
+) -> None:
+    shutil.rmtree(mount.folder)
+    assert password(store) == OLD_PASSWORD
+    assert [error.reason for error in rejected] == ["can't be read: no such file or directory"]
+    mount.write({**SECRETS, "DATABASE_PASSWORD": NEW_PASSWORD})
+    assert password(store) == NEW_PASSWORD
+
+
+def test_each_problem_is_logged_once_and_again_after_a_recovery(
     mount: Mount, store: SecretStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rejected: list[str] = []
-    store.on_reject.append(lambda error: rejected.append(error.key))
-    mount.write({"DATABASE_PASSWORD": "short-1"})
-    with caplog.at_level(logging.ERROR):
-        for _ in range(3):
-            assert store.current()["DATABASE_PASSWORD"].reveal() == SECRETS["DATABASE_PASSWORD"]
-    assert rejected == ["DATABASE_PASSWORD"]
-    assert [record.levelname for record in caplog.records] == ["ERROR"]
-    assert "short-1" not in caplog.text
+    for value in ("short-1", "", "short-2", "", NEW_PASSWORD, "short-3"):
+        mount.write({"DATABASE_PASSWORD": value})
+        store.current()
+    errors = [record.args for record in caplog.records if record.levelname == "ERROR"]
+    reasons = [error.reason.split(":")[0] for (error,) in errors]  # type: ignore[union-attr, misc]
+    assert reasons == ["is too short", "is empty", "is too short"]
 
 
-def test_recovers(mount: Mount, store: SecretStore) -> None:
-    mount.write({"DATABASE_PASSWORD": ""})
-    store.current()
+def test_the_pauses_before_a_refused_one_is_tried_again_grow_up_to_a_minute(
+    mount: Mount, store: SecretStore, clock: Clock
+) -> None:
+    tries: list[float] = []
+    store.on_try.append(lambda snapshot: tries.append(clock.now))
+    store.on_try.append(refuse)
     mount.write({"DATABASE_PASSWORD": NEW_PASSWORD})
-    assert store.current()["DATABASE_PASSWORD"].reveal() == NEW_PASSWORD
+    for _ in range(3000):
+        store.current()
+        clock.now += 0.1
+    pauses = [round(later - earlier) for earlier, later in itertools.pairwise(tries)]
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
-def test_survives_the_loss_of_the_folder(mount: Mount, store: SecretStore) -> None:
-    shutil.rmtree(mount.folder)
-    assert store.current()["DATABASE_PASSWORD"].reveal() == SECRETS["DATABASE_PASSWORD"]
+def test_another_generation_is_tried_at_once(
+    mount: Mount, store: SecretStore, rejected: list[SecretError]
+) -> None:
+    store.on_try.append(refuse)
+    mount.write({"DATABASE_PASSWORD": NEW_PASSWORD})
+    store.current()
+    store.on_try.remove(refuse)
+    store.current()
+    assert len(rejected) == 1
+    mount.write({"GENERATION": "1700000100"})
+    assert password(store) == NEW_PASSWORD
+
+
+def test_refresh_cuts_the_pause_but_not_below_a_second(
+    mount: Mount, store: SecretStore, clock: Clock, rejected: list[SecretError]
+) -> None:
+    store.on_try.append(refuse)
+    mount.write({"DATABASE_PASSWORD": NEW_PASSWORD})
+    for _ in range(300):
+        store.current()
+        clock.now += 0.1
+    tries = len(rejected)
+    clock.now += 1
+    store.refresh()
+    assert len(rejected) == tries + 1
+    store.refresh()
+    assert len(rejected) == tries + 1
+    store.on_try.remove(refuse)
+    clock.now += 1
+    assert store.refresh()["DATABASE_PASSWORD"].reveal() == NEW_PASSWORD
+
+
+def test_a_hook_with_a_fault_of_its_own_ends_no_request(
+    mount: Mount, store: SecretStore, rejected: list[SecretError], caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(news: object) -> None:
+        raise RuntimeError(NEW_PASSWORD)
+
+    store.on_try.append(fail)
+    mount.write({"DATABASE_PASSWORD": NEW_PASSWORD})
+    assert password(store) == OLD_PASSWORD
+    assert "could not be tried: RuntimeError" in str(rejected[0])
+    store.on_try.remove(fail)
+    store.on_adopt.append(fail)
+    store.on_reject.insert(0, fail)
+    mount.write({"GENERATION": "1700000100"})
+    assert password(store) == NEW_PASSWORD
+    mount.write({"GENERATION": "never"})
+    assert password(store) == NEW_PASSWORD
+    assert "GENERATION" in str(rejected[-1])
+    assert caplog.text.count("a hook of the secret store failed: RuntimeError") == 2
+    assert NEW_PASSWORD not in caplog.text
 
 
 def test_does_not_start_without_a_good_generation(mount: Mount) -> None:
     mount.tamper("SECRET_KEY", None)
     with pytest.raises(SecretError, match="SECRET_KEY"):
-        SecretStore(mount.folder, KEYS)
+        SecretStore(Folder(mount.folder, KEYS))
+
+
+def test_waits_at_the_start_until_plain_files_are_written(tmp_path: Path) -> None:
+    write_in_place(tmp_path, 1)
+    threading.Timer(0.05, write_in_place, (tmp_path, 2)).start()
+    found = SecretStore(Folder(tmp_path, PAIR)).current()
+    assert [number_of(found[name].reveal()) for name in NAMES] == [2, 2]
+
+
+class Restless:
+    """A source that is always being written, but for its first generation."""
+
+    def __init__(self, first: Snapshot) -> None:
+        self._first: Snapshot | None = first
+
+    def version(self) -> str:
+        return "another"
+
+    def read(self) -> Snapshot:
+        first, self._first = self._first, None
+        if first:
+            return first
+        raise Unsettled("TOKEN", "a folder", "is being written")
+
+
+def test_files_that_are_written_for_long_are_a_problem_and_no_sooner(
+    mount: Mount, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = SecretStore(Restless(Folder(mount.folder, KEYS).read()), check_seconds=1)
+    rejected: list[SecretError] = []
+    store.on_reject.append(rejected.append)
+    for _ in range(95):
+        clock.now += 0.1
+        assert password(store) == OLD_PASSWORD
+    assert rejected == []
+    assert caplog.text == ""
+    for _ in range(30):
+        clock.now += 0.1
+        store.current()
+    assert [error.reason for error in rejected] == ["is being written"]
+
+
+def numbered(number: int) -> dict[str, str]:
+    return {
+        "DATABASE_USERNAME": f"user-{number}",
+        "DATABASE_PASSWORD": f"Xk4mvqz-{number}",
+        "GENERATION": str(number),
+    }
+
+
+def test_threads_that_ask_all_the_time_see_one_generation_after_the_other(mount: Mount) -> None:
+    keys = [key for key in KEYS if key.name in numbered(0)]
+    mount.write(numbered(0))
+    store = SecretStore(Folder(mount.folder, keys), check_seconds=0)
+    stop = threading.Event()
+    seen: set[int] = set()
+    faults: list[str] = []
+
+    def ask() -> None:
+        last = 0
+        while not stop.is_set():
+            found = store.current()
+            numbers = {int(found[name].reveal().split("-")[-1]) for name in found}
+            if len(numbers) > 1 or min(numbers) < last:
+                faults.append(f"{numbers} after {last}")
+            last = max(numbers)
+            seen.add(last)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for number in range(1, 40):
+        mount.write(numbered(number))
+        time.sleep(0.002)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    assert len(seen) > 10

@@ -1,0 +1,96 @@
+"""The database's roles change under load, and no query fails; with a stale reader some do."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import sqlalchemy
+from sqlalchemy import NullPool, text
+
+from app import KEYS
+from app.database import POOL
+from app.database import Database as ServiceDatabase
+from app.secret_files import Folder, SecretStore
+from app.settings import Settings
+from tests.integration.rotation import ROLES, Rotation
+
+THREADS = 8
+ROTATIONS = 6
+
+POOLS: dict[str, Mapping[str, Any]] = {
+    "QueuePool": POOL,
+    "a recycling pool": {**POOL, "pool_recycle": 0},
+    "NullPool": {"poolclass": NullPool},
+}
+
+
+class Load:
+    """Threads that ask the database all the time, and what came of it."""
+
+    def __init__(self, database: ServiceDatabase) -> None:
+        self.database = database
+        self.queries = 0
+        self.roles: set[str] = set()
+        self.failures: list[str] = []
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(THREADS)]
+
+    def _ask(self) -> None:
+        while not self._stop.is_set():
+            try:
+                with self.database.begin() as connection:
+                    self.roles.add(connection.execute(text("SELECT current_user")).scalar_one())
+                self.queries += 1
+            except sqlalchemy.exc.SQLAlchemyError as error:
+                self.failures.append(str(error))
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        self.database.close()
+
+
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("stale", [False, True])
+def test_no_query_fails_while_the_roles_alternate(
+    settings: Settings,
+    rotation: Rotation,
+    wait_for: Callable[..., None],
+    pool: str,
+    stale: bool,
+) -> None:
+    """A store that never looks again is the control: its queries do fail."""
+    source = Folder(rotation.mount.folder, KEYS)
+    store = SecretStore(source, check_seconds=3600 if stale else 0.05)
+    if stale:
+        store.refresh = store.current  # type: ignore[method-assign]
+    failed_logins: list[str] = []
+    service = ServiceDatabase(settings, store, lambda: failed_logins.append("login"), POOLS[pool])
+    with Load(service) as load:
+        for _ in range(ROTATIONS):
+            rotation.rotate()
+            wait_until(lambda: rotation.sessions() == 0, seconds=0.5 if stale else 20)
+            rotation.lock_out()
+            before = load.queries + len(load.failures)
+            wait_for(lambda: load.queries + len(load.failures) > before + 2 * THREADS, "queries")  # noqa: B023
+    assert bool(load.failures) is stale, load.failures[:3]
+    if not stale:
+        assert load.roles == set(ROLES)
+        assert load.queries > ROTATIONS * 2 * THREADS
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    """Wait for a condition, but no longer than that: then it has not come true."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
