@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 
-from flask import Flask
-from flask.sessions import SecureCookieSessionInterface
+from flask import Flask, Request, Response
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from itsdangerous import URLSafeTimedSerializer
 
-from .secret_files import SecretStore
+from .secret_files import SecretStore, Snapshot
 
 
 class StoreSessionInterface(SecureCookieSessionInterface):
@@ -21,12 +21,30 @@ class StoreSessionInterface(SecureCookieSessionInterface):
 
     def __init__(self, store: SecretStore) -> None:
         self._store = store
+        self._serializer = self._new_serializer(store.current())
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        """Return the session of the request's cookie, or an empty one."""
+        if "HTTP_COOKIE" in request.environ:
+            return super().open_session(app, request)
+        self._store.current()  # a request without a session looks for a change, too
+        return self.session_class()
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        """Write the cookie, if the session was used."""
+        if session or session.accessed or session.modified:
+            super().save_session(app, session, response)
 
     def get_signing_serializer(self, app: Flask) -> URLSafeTimedSerializer:
         """Return a serializer for this moment's keys."""
-        snapshot = self._store.current()
+        snapshot, serializer = self._serializer
+        if snapshot is not self._store.current():
+            self._serializer = _, serializer = self._new_serializer(self._store.current())
+        return serializer
+
+    def _new_serializer(self, snapshot: Snapshot) -> tuple[Snapshot, URLSafeTimedSerializer]:
         keys = [*snapshot.lines("SECRET_KEY_FALLBACKS"), snapshot["SECRET_KEY"]]
-        return URLSafeTimedSerializer(
+        return snapshot, URLSafeTimedSerializer(
             [key.reveal() for key in keys],  # itsdangerous signs with the last one
             salt=self.salt,
             serializer=self.serializer,

@@ -89,6 +89,7 @@ def _plan(settings: Settings, host: str) -> Plan:
 def _run_gunicorn(settings: Settings, postgres: Postgres) -> int:
     environment = {
         **os.environ,
+        "SECRETS_FROM": "files",
         "SECRETS_DIR": str((FOLDER / "secrets").absolute()),
         "DATABASE_HOST": postgres.host,
         "DATABASE_PORT": str(postgres.port),

@@ -153,6 +153,16 @@ def test_an_unfit_secret_stops_the_start_with_one_line(
     ]
 
 
+def test_a_secret_that_every_user_can_read_stops_the_start_with_one_line(
+    serve: Callable[..., Service], mount: Mount
+) -> None:
+    (mount.folder / "DATABASE_PASSWORD").chmod(0o644)
+    service = serve(SECRETS_DIR=str(mount.folder))
+    assert service.process.wait(30) == 4
+    problem = f"DATABASE_PASSWORD in {mount.folder}/DATABASE_PASSWORD is open to every user"
+    assert f"can't start: {problem} (mode 0644)" in service.output.read_text()
+
+
 def test_the_service_redacts_what_it_logs_and_counts_it(
     serve: Callable[..., Service], settings_of: dict[str, str], wait_for: WaitFor
 ) -> None:
@@ -166,6 +176,45 @@ def test_the_service_redacts_what_it_logs_and_counts_it(
     output = service.output.read_text()
     assert "GET /a/path/with/[redacted] 404" in output
     assert password not in output
+
+
+@pytest.fixture
+def environment_of(settings_of: dict[str, str]) -> dict[str, str]:
+    """Return settings with which the secrets come from the environment."""
+    folder = Path(settings_of["SECRETS_DIR"]) / "..data"
+    secrets = {path.name: path.read_text() for path in folder.iterdir()}
+    return {**settings_of, **secrets, "SECRETS_DIR": "/nowhere", "SECRETS_FROM": "env"}
+
+
+def test_serves_with_secrets_from_the_environment_and_after_a_reload_too(
+    serve: Callable[..., Service], environment_of: dict[str, str], wait_for: WaitFor
+) -> None:
+    service = serve(**environment_of)
+    wait_for(service.listens, "a listening socket")
+    assert json.loads(service.get("/readyz")) == {"status": "ok"}
+    assert json.loads(service.get("/status"))["secrets"]["source"] == "the environment"
+    service.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: service.output.read_text().count("Booting worker") == 2, "a new worker")
+    wait_for(lambda: "Worker exiting" in service.output.read_text(), "the old worker's end")
+    assert json.loads(service.get("/readyz")) == {"status": "ok"}
+    assert environment_of["DATABASE_PASSWORD"] not in service.output.read_text()
+
+
+@pytest.mark.parametrize("source", ["env", "files"])
+def test_one_source_never_takes_the_place_of_the_other(
+    serve: Callable[..., Service], environment_of: dict[str, str], mount: Mount, source: str
+) -> None:
+    if source == "env":
+        mount.write({"SECRET_KEY": environment_of.pop("SECRET_KEY")})
+        problem = "can't start: SECRET_KEY in the environment is missing: set the variable"
+    else:
+        path = mount.tamper("SECRET_KEY", None)
+        problem = f"can't start: SECRET_KEY in {path} is missing: create the file"
+    service = serve(**{**environment_of, "SECRETS_FROM": source, "SECRETS_DIR": str(mount.folder)})
+    assert service.process.wait(30) == 4
+    lines = service.output.read_text().splitlines()
+    assert [line for line in lines if line.startswith(problem)]
+    assert "Traceback" not in service.output.read_text()
 
 
 def test_survives_a_reload(

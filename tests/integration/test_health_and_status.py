@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from flask import Flask
@@ -13,6 +15,7 @@ from app import KEYS
 from app.secret_files import Folder, SecretStore
 from app.settings import Settings
 from tests.integration.conftest import Database
+from tests.integration.rotation import Rotation
 
 
 def test_ready_when_the_database_was_reached(client: FlaskClient) -> None:
@@ -73,6 +76,28 @@ def test_metrics_show_the_generation(app: Flask) -> None:
     assert generation
     registry = app.extensions["metrics"].registry
     assert registry.get_sample_value("secrets_generation") == generation
+
+
+def test_metrics_count_what_becomes_of_new_generations(
+    settings: Settings, start: Callable[[Settings], Flask], rotation: Rotation
+) -> None:
+    app = start(replace(settings, secrets_dir=rotation.mount.folder))
+    registry = app.extensions["metrics"].registry
+
+    def reloads() -> list[float | None]:
+        return [
+            registry.get_sample_value("secrets_reloads_total", {"result": result})
+            for result in ("adopted", "rejected")
+        ]
+
+    assert reloads() == [0, 0]
+    rotation.rotate()
+    generation = registry.get_sample_value("secrets_generation")  # a scrape looks, too
+    assert generation == 1_700_000_000 + rotation.turn
+    assert reloads() == [1, 0]
+    rotation.mount.write({"SECRET_KEY": "short"})
+    assert registry.get_sample_value("secrets_generation") == generation
+    assert reloads() == [1, 1]
 
 
 def test_metrics_count_failed_logins(unreachable: FlaskClient) -> None:

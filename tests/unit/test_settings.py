@@ -17,6 +17,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_defaults() -> None:
     settings = Settings.from_mapping({})
+    assert settings.secrets_from == "files"
     assert settings.secrets_dir == Path("/etc/secrets")
     assert settings.secrets_check_seconds == 1
     assert settings.database_sslmode == "verify-full"

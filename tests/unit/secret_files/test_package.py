@@ -1,0 +1,88 @@
+"""The package can be copied out of this project, and docs/secret-files.md says how."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.mount import Mount
+
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "docs" / "secret-files.md"
+TOKEN = "Zk3-a-token-of-this-test-4f1c"
+CHANGED = "Zk3-another-token-of-it-9a03"
+
+#: What comes after the page's lines: the token in a log line, a change, and the new one there.
+USE = """
+import pathlib, sys, time
+folder = pathlib.Path(sys.argv[1])
+logging.info("the token is %s", token)
+(folder / "..data_tmp").symlink_to(sys.argv[2])
+(folder / "..data_tmp").replace(folder / "..data")
+time.sleep(1.1)
+changed = store.current()["API_TOKEN"].reveal()
+logging.info("now it is %s", changed)
+print(token, changed)
+raise ValueError(changed)
+"""
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """Return a folder that has a copy of the package, and nothing else."""
+    package = ROOT / "app" / "secret_files"
+    shutil.copytree(package, tmp_path / "copy" / "secret_files")
+    return tmp_path / "copy"
+
+
+def the_ten_lines() -> str:
+    found = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert found
+    return found[1]
+
+
+def test_ten_lines_are_ten() -> None:
+    assert len([line for line in the_ten_lines().splitlines() if line]) == 10
+
+
+def test_the_lines_on_the_page_read_follow_and_redact(copied: Path, tmp_path: Path) -> None:
+    mount = Mount(tmp_path / "secrets")
+    mount.write({"API_TOKEN": TOKEN})
+    following = Mount(tmp_path / "following")
+    following.write({"API_TOKEN": CHANGED})
+    shutil.copytree(following.folder / "..data", mount.folder / "..changed")
+    lines = the_ten_lines().replace("/etc/secrets", str(mount.folder))
+    (copied / "service.py").write_text(lines + USE)
+    ran = subprocess.run(
+        [sys.executable, "-E", "service.py", str(mount.folder), "..changed"],
+        cwd=copied,
+        capture_output=True,
+        text=True,
+    )
+    assert ran.stdout.split() == [TOKEN, CHANGED]
+    assert ran.stderr.splitlines()[0] == "the token is [redacted]"
+    assert "now it is [redacted]" in ran.stderr
+    assert "ValueError: [redacted]" in ran.stderr
+    assert TOKEN not in ran.stderr
+    assert CHANGED not in ran.stderr
+    assert ran.returncode == 1
+
+
+def test_needs_the_standard_library_only() -> None:
+    imported: set[str] = set()
+    for path in (ROOT / "app" / "secret_files").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported.update(name.name for name in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level < 2, f"{path.name} imports from the rest of app"
+                if not node.level:
+                    imported.add(str(node.module))
+    assert len(imported) > 10
+    assert {name.split(".")[0] for name in imported} <= sys.stdlib_module_names
