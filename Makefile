@@ -21,7 +21,11 @@ run: $(VENV)/installed ## Serve on http://127.0.0.1:8080 with a PostgreSQL of it
 
 .PHONY: test
 test: $(VENV)/installed ## Run the unit, integration and chart tests (TEST_ARGS=… for pytest)
-	$(BIN)/pytest $(TEST_ARGS)
+	$(BIN)/python -X dev -W error -m pytest $(TEST_ARGS)
+
+.PHONY: bench
+bench: $(VENV)/installed ## Measure the service, in 4 minutes, and write docs/benchmarks.md
+	$(BIN)/python -m tests.bench
 
 .PHONY: lint
 lint: $(VENV)/installed ## Check style and types

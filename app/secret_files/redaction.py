@@ -48,11 +48,16 @@ class Redactor:
         `Key` refuses them.
         """
         with self._learning:
-            known = len(self._forms)
-            for secret in secrets:
-                if len(secret.reveal()) >= MIN_CHARACTERS:
-                    self._forms.update(forms(secret.reveal()))
-            if len(self._forms) > known:
+            values = [secret.reveal() for secret in secrets]
+            new = {
+                form for value in values if len(value) >= MIN_CHARACTERS for form in forms(value)
+            } - self._forms
+            if not new:
+                return
+            self._forms |= new
+            if self._index and self._index.takes(new):
+                self._index.add(new)
+            else:
                 self._index = Index(self._forms)
 
     def redact(self, text: str) -> str:
@@ -80,11 +85,19 @@ class Index:
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
-        texts = sorted(texts)
-        shortest = min(map(len, texts))
-        self._piece = shortest // 2
-        self._step = shortest - self._piece + 1
+        texts = list(texts)
+        self._shortest = min(map(len, texts))
+        self._piece = self._shortest // 2
+        self._step = self._shortest - self._piece + 1
         self._found_in: dict[str, list[tuple[str, int]]] = {}
+        self.add(texts)
+
+    def takes(self, texts: Iterable[str]) -> bool:
+        """Tell whether these can be added: whether none is shorter than the shortest."""
+        return min(map(len, texts)) >= self._shortest
+
+    def add(self, texts: Iterable[str]) -> None:
+        """Find these, too."""
         for text in texts:
             for offset in range(self._step):
                 piece = text[offset : offset + self._piece]
@@ -163,9 +176,10 @@ def _log_uncaught(
 
 def forms(value: str) -> Iterator[str]:
     """Iterate over the texts in which `value` could stand in a log."""
-    texts = {value}
+    texts = new = {value}
     for _ in range(ESCAPES):
-        texts.update([escaped for text in texts for escaped in _escaped(text)])
+        new = {escaped for text in new for escaped in _escaped(text)} - texts
+        texts = texts | new
     yield from texts
     for text in _percent_encoded(value):
         yield text
