@@ -109,7 +109,7 @@ class Cluster:
         path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod}:9090/proxy/metrics"
         for line in self.kubectl("get", "--raw", path).splitlines():
             if line.startswith(f"{name} "):
-                return float(line.split()[1])
+                return float(line.rsplit(" ", 1)[1])
         raise AssertionError(f"{pod} has no metric {name}")
 
 

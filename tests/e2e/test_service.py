@@ -55,14 +55,18 @@ def test_deploying_again_keeps_every_secret_every_note_and_every_pod(cluster: Cl
     assert text in texts(cluster)
 
 
+def change_secret(cluster: Cluster, values: dict[str, bytes]) -> None:
+    data = {name: base64.b64encode(value).decode() for name, value in values.items()}
+    command = ("patch", "secret", "flask-app-secrets", "--type", "merge", "--patch-file=/dev/stdin")
+    cluster.kubectl(*command, stdin=json.dumps({"data": data}))
+
+
 def test_a_changed_secret_is_in_every_pod_without_a_restart(cluster: Cluster) -> None:
     pods = cluster.pods("service")
     assert len(pods) == 2
     before = {pod: cluster.metric(pod, "secrets_generation") for pod in pods}
     (generation,) = set(before.values())
-    encoded = base64.b64encode(str(int(generation) + 1).encode()).decode()
-    patch = json.dumps({"data": {"GENERATION": encoded}})
-    cluster.kubectl("patch", "secret", "flask-app-secrets", "--type", "merge", "--patch", patch)
+    change_secret(cluster, {"GENERATION": str(int(generation) + 1).encode()})
     started = time.monotonic()
     while {cluster.metric(pod, "secrets_generation") for pod in pods} != {generation + 1}:
         # the kubelet's syncFrequency of 10 s, its jitter, and the check of the service
@@ -71,6 +75,42 @@ def test_a_changed_secret_is_in_every_pod_without_a_restart(cluster: Cluster) ->
     print(f"in every pod after {time.monotonic() - started:.1f} s")
     for pod in cluster.objects("pods", "app.kubernetes.io/component=service"):
         assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
+
+
+def test_a_password_that_the_database_refuses_is_not_taken(cluster: Cluster) -> None:
+    pods = cluster.pods("service")
+    refused = 'secrets_reloads_total{result="rejected"}'
+    before = {pod: cluster.metric(pod, "secrets_generation") for pod in pods}
+    (secret,) = [
+        one for one in cluster.objects("secrets") if one["metadata"]["name"] == "flask-app-secrets"
+    ]
+    password = base64.b64decode(secret["data"]["DATABASE_PASSWORD"])
+    generation = int(base64.b64decode(secret["data"]["GENERATION"]))
+    change_secret(
+        cluster,
+        {
+            "DATABASE_PASSWORD": b"nobody-gave-this-to-the-database",
+            "GENERATION": str(generation + 1).encode(),
+        },
+    )
+    try:
+        started = time.monotonic()
+        while not all(cluster.metric(pod, refused) for pod in pods):
+            assert time.monotonic() - started < 40, "a pod has not looked at the new password"
+            cluster.request("/api/notes")
+            time.sleep(0.5)
+        assert {pod: cluster.metric(pod, "secrets_generation") for pod in pods} == before
+        for pod in pods:
+            log = cluster.kubectl("logs", pod)
+            assert log.count("secrets not adopted, the last good ones stay") == 1
+            assert "nobody-gave-this" not in log
+    finally:
+        restored = str(generation + 2).encode()
+        change_secret(cluster, {"DATABASE_PASSWORD": password, "GENERATION": restored})
+    while {cluster.metric(pod, "secrets_generation") for pod in pods} != {generation + 2}:
+        assert time.monotonic() - started < 120, "a pod has not taken the good password"
+        time.sleep(0.5)
+    cluster.request("/api/notes")
 
 
 CONNECT = """

@@ -1,0 +1,27 @@
+"""What the service is compared with: one Flask route, and the same libraries imported."""
+
+# What the service imports from other packages, so that only its own code makes a difference.
+import dotenv  # noqa: F401
+import prometheus_client  # noqa: F401
+import psycopg  # noqa: F401
+import sqlalchemy.dialects.postgresql.psycopg  # noqa: F401
+from flask import Flask, Response, jsonify
+from pythonjsonlogger.json import JsonFormatter  # noqa: F401
+
+application = Flask(__name__)
+
+
+@application.get("/livez")
+def livez() -> Response:
+    """Answer as the service does."""
+    return jsonify(status="ok")
+
+
+class NoMetrics:
+    """Has the method that app/gunicorn.conf.py calls in each worker."""
+
+    def serve(self, host: str, port: int) -> None:
+        """Serve nothing."""
+
+
+application.extensions["metrics"] = NoMetrics()

@@ -1,0 +1,44 @@
+"""The service with its secrets fixed at the start: no request asks the store."""
+
+from sqlalchemy import URL, create_engine
+
+from app import create_app
+from app.database import POOL
+from app.secret_files import SecretStore, Snapshot
+from app.session import StoreSessionInterface
+from app.settings import Settings
+
+
+class FixedStore(SecretStore):
+    """Has one generation for ever."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def current(self) -> Snapshot:
+        """Return it."""
+        return self._snapshot
+
+
+settings = Settings.load()
+application = create_app(settings)
+secrets = application.extensions["secrets"].current()
+application.session_interface = StoreSessionInterface(FixedStore(secrets))
+# the notes need nothing of a Database but begin(), which an engine has, too
+application.extensions["database"] = create_engine(
+    URL.create(
+        "postgresql+psycopg",
+        secrets["DATABASE_USERNAME"].reveal(),
+        secrets["DATABASE_PASSWORD"].reveal(),
+    ),
+    connect_args={
+        "host": settings.database_host,
+        "port": settings.database_port,
+        "dbname": settings.database_name,
+        "sslmode": settings.database_sslmode,
+        "connect_timeout": 5,
+        "application_name": "flask-app",
+    },
+    hide_parameters=True,
+    **POOL,
+)
