@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Final
+from weakref import WeakSet
 
 import psycopg
 import sqlalchemy
@@ -52,7 +53,7 @@ class Database:
             hide_parameters=True,  # what people write is no matter for the log
             **pool,
         )
-        self._replaced_pool = self.engine.pool
+        self._pools = WeakSet([self.engine.pool])
         sqlalchemy.event.listen(self.engine, "do_connect", self._connect)
         sqlalchemy.event.listen(self.engine, "checkout", self._check_generation)
         sqlalchemy.event.listen(self.engine, "checkin", self._close_if_old)
@@ -66,8 +67,11 @@ class Database:
 
     def close(self) -> None:
         """Close every connection that is not in use."""
-        self._replaced_pool.dispose()
+        # the replaced ones, too: into one a connection can come back after it was replaced
+        for pool in list(self._pools):
+            pool.dispose()
         self.engine.dispose()
+        self._pools.add(self.engine.pool)
 
     def reached(self) -> bool:
         """Tell whether the database has answered once since the start; ask it until it has."""
@@ -93,7 +97,7 @@ class Database:
                 raise
             snapshot = newer
             connection = self._login(dialect.connect, options, snapshot)
-        record.info["version"] = snapshot.version
+        record.info.update(version=snapshot.version, is_new=True)
         return connection
 
     def _login(
@@ -123,13 +127,12 @@ class Database:
             raise SecretError("DATABASE_PASSWORD", str(self._store.source), reason) from None
 
     def _replace_connections(self, snapshot: Snapshot) -> None:
-        replaced = self.engine.pool
-        # with the pool before, into which a connection may have come as it was replaced
         self.close()
-        self._replaced_pool = replaced
 
     def _check_generation(self, connection: Any, record: Any, proxy: Any) -> None:
-        if record.info["version"] != self._store.current().version:
+        # a new one is as new as can be, and SQLAlchemy gives up after it was refused twice
+        is_new = record.info.pop("is_new", False)
+        if not is_new and record.info["version"] != self._store.current().version:
             raise sqlalchemy.exc.DisconnectionError("this connection's login was replaced")
 
     def _close_if_old(self, connection: Any, record: Any) -> None:

@@ -44,8 +44,6 @@ def configure(level: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level)
     logging.captureWarnings(True)
-    # a handler that can't write would print message and arguments, past the formatter
-    logging.raiseExceptions = False
 
 
 def redact(store: SecretStore) -> None:

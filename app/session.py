@@ -27,8 +27,7 @@ class StoreSessionInterface(SecureCookieSessionInterface):
         """Return the session of the request's cookie, or an empty one."""
         if "HTTP_COOKIE" in request.environ:
             return super().open_session(app, request)
-        self._store.current()  # a request without a session looks for a change, too
-        return self.session_class()
+        return self.session_class()  # the store is left alone: a probe must not try a new login
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """Write the cookie, if the session was used."""

@@ -47,11 +47,14 @@ class Folder:
 
     :param path: where the Secret is mounted.
     :param keys: what has to be there.
+    :raises ValueError: there is no key.
     """
 
     def __init__(self, path: Path | str, keys: Iterable[Key]) -> None:
         self.path = Path(path)
         self.keys = tuple(keys)
+        if not self.keys:
+            raise ValueError("keys: a folder has to have one at least")
         self._names = tuple(key.name for key in self.keys)
         self._folder = str(self.path)  # a Path takes longer than the call that it is for
         self._seen = ("", 0.0)
@@ -112,7 +115,7 @@ def folder_version(folder: Path | str, names: Sequence[str]) -> str:
     """Return a text that differs for each generation of the files in `folder`.
 
     With a `..data` link it is the link's target, which the kubelet never uses
-    twice; otherwise the names, times and sizes of the files.
+    twice; otherwise the names, numbers, sizes and times of the files.
 
     :raises OSError: `folder` can't be read.
     """
@@ -133,9 +136,11 @@ def _fingerprint(folder: Path | str, names: Sequence[str]) -> str:
             found = os.stat(f"{folder}/{name}")
         except FileNotFoundError:
             continue
+        except OSError as error:
+            marks.append(f"{name}:{error.errno}")  # reading it says why
+            continue
         # st_ctime, since a writer can set st_mtime to what it was
-        times = f"{found.st_mtime_ns}:{found.st_ctime_ns}"
-        marks.append(f"{name}:{found.st_ino}:{found.st_size}:{times}")
+        marks.append(f"{name}:{found.st_ino}:{found.st_size}:{found.st_ctime_ns}")
     return " ".join(marks) or f"empty:{os.stat(folder).st_mtime_ns}"
 
 
@@ -156,7 +161,10 @@ def _read_file(name: str, directory: int) -> Found:
             mode = stat.S_IMODE(found.st_mode)
             return f"is open to every user (mode {mode:04o}): give it 0440, or defaultMode: 0440"
         with open(descriptor, "rb", closefd=False) as file:
-            return file.read(min(found.st_size, MAX_BYTES) + 1)
+            content = file.read(min(found.st_size, MAX_BYTES) + 1)
+            if len(content) > found.st_size:  # it grew, or its file system knows no sizes
+                content += file.read(MAX_BYTES)
+            return content
     except OSError as error:
         return f"can't be read: {_why(error)}"
     finally:

@@ -85,7 +85,8 @@ def parse(key: Key, content: bytes) -> tuple[Secret, ...] | str:
     text = re.sub(r"\r?\n\Z", "", text)
     if not text and key.required:
         return "is empty: write the value there"
-    values = [line for line in text.splitlines() if line] if key.lines else [text] if text else []
+    # not splitlines(): that one breaks lines where a value may have a character
+    values = [line for line in (re.split(r"\r?\n", text) if key.lines else [text]) if line]
     for value in values:
         if fault := _fault(key, value):
             return fault

@@ -8,25 +8,26 @@ from.
 from __future__ import annotations
 
 import base64
-import json
 import logging
-import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Final
-from urllib.parse import quote, quote_plus
 
+from .escapes import unescaped
 from .key import MIN_CHARACTERS
 from .value import Secret
 
 log = logging.getLogger(__name__)
 
+#: Where something begins in a text, and where it ends.
+Place = tuple[int, int]
+
 MASK: Final = "[redacted]"
 
-#: How deep JSON or Python's repr may stand in each other, the line of the log included.
-ESCAPES: Final = 4
+#: The index looks at no more of the shortest text than this: its size grows with the square.
+MANY_CHARACTERS: Final = 64
 
 
 class Redactor:
@@ -54,16 +55,15 @@ class Redactor:
             } - self._forms
             if not new:
                 return
-            self._forms |= new
             if self._index and self._index.takes(new):
                 self._index.add(new)
             else:
-                self._index = Index(self._forms)
+                self._index = Index(self._forms | new)
+            self._forms |= new  # at last: what failed on the way is learnt at the next try
 
     def redact(self, text: str) -> str:
         """Return `text` with a mask in the place of each secret."""
-        index = self._index
-        places = index.find(text) if index else []
+        places = _merged(self._find(text))
         if not places:
             return text
         self.on_hit(len(places))
@@ -73,6 +73,15 @@ class Redactor:
             kept.append(text[end:start])
             end = next_end
         return MASK.join([*kept, text[end:]])
+
+    def _find(self, text: str) -> list[Place]:
+        index = self._index
+        if not index:
+            return []
+        places = index.find(text)
+        for plain, origin in unescaped(text):
+            places += [(origin(start), origin(end)) for start, end in index.find(plain)]
+        return places
 
 
 class Index:
@@ -86,7 +95,7 @@ class Index:
 
     def __init__(self, texts: Iterable[str]) -> None:
         texts = list(texts)
-        self._shortest = min(map(len, texts))
+        self._shortest = min(MANY_CHARACTERS, *map(len, texts))
         self._piece = self._shortest // 2
         self._step = self._shortest - self._piece + 1
         self._found_in: dict[str, list[tuple[str, int]]] = {}
@@ -103,21 +112,21 @@ class Index:
                 piece = text[offset : offset + self._piece]
                 self._found_in.setdefault(piece, []).append((text, offset))
 
-    def find(self, text: str) -> list[tuple[int, int]]:
-        """Return where they are in `text`, as start and end; what overlaps is one place."""
+    def find(self, text: str) -> list[Place]:
+        """Return where they are in `text`, as start and end."""
         piece, found_in = self._piece, self._found_in
-        places = [
+        return [
             (place - offset, place - offset + len(wanted))
             for place in range(0, len(text) - piece + 1, self._step)
             if text[place : place + piece] in found_in
             for wanted, offset in found_in[text[place : place + piece]]
             if place >= offset and text.startswith(wanted, place - offset)
         ]
-        return _merged(places) if places else places
 
 
-def _merged(places: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    merged: list[tuple[int, int]] = []
+def _merged(places: list[Place]) -> list[Place]:
+    """Return the places in their order; what overlaps is one."""
+    merged: list[Place] = []
     for start, end in sorted(places):
         if merged and start < merged[-1][1]:
             start, end = merged[-1][0], max(end, merged.pop()[1])
@@ -157,7 +166,10 @@ def _without_content(record: logging.LogRecord, error: Exception) -> logging.Log
 
 
 def log_uncaught() -> None:
-    """Log the exceptions that nobody handles, of every thread, instead of printing them."""
+    """Log the exceptions that nobody handles, of every thread, instead of printing them.
+
+    And let logging print nothing about a handler that fails: that holds the arguments.
+    """
 
     def hook(found: Any) -> None:
         _log_uncaught(found.exc_type, found.exc_value, found.exc_traceback)
@@ -165,52 +177,36 @@ def log_uncaught() -> None:
     sys.excepthook = _log_uncaught
     threading.excepthook = hook
     sys.unraisablehook = hook
+    logging.raiseExceptions = False
 
 
 def _log_uncaught(
     kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None
 ) -> None:
-    if not issubclass(kind, SystemExit | KeyboardInterrupt):
+    if issubclass(kind, SystemExit | KeyboardInterrupt):
+        return
+    try:
         log.critical("uncaught exception", exc_info=(kind, error or kind(), traceback))
+    except Exception:  # what it says may hold a value, and Python would print it
+        print(f"uncaught exception: {kind.__name__}", file=sys.stderr)
 
 
 def forms(value: str) -> Iterator[str]:
-    """Iterate over the texts in which `value` could stand in a log."""
-    texts = new = {value}
-    for _ in range(ESCAPES):
-        new = {escaped for text in new for escaped in _escaped(text)} - texts
-        texts = texts | new
-    yield from texts
-    for text in _percent_encoded(value):
-        yield text
-        yield re.sub("%..", lambda code: code[0].lower(), text)
+    """Iterate over the texts in which `value` could stand in a log, but for escapes."""
+    lines = [line.strip() for line in value.splitlines()]
+    # the lines of a longer value, too: a traceback indents each; not what all PEM files have
+    whole = [value, *(line for line in lines if line[:5] != "-----" and line != value)]
+    for text in whole:
+        if len(text) >= MIN_CHARACTERS:
+            yield text
+            yield text.replace(" ", "+")  # as forms do
+            yield text.encode().decode("latin-1")  # as WSGI does, and gunicorn's logs with it
     raw = value.encode()
     yield raw.hex()
     yield raw.hex().upper()
     for text in _base64_alignments(raw):
         yield text
         yield text.replace("+", "-").replace("/", "_")
-
-
-def _escaped(text: str) -> Iterator[str]:
-    """Escape as JSON and as Python does, inside either kind of quotation marks."""
-    for ensure_ascii in (True, False):
-        escaped = json.dumps(text, ensure_ascii=ensure_ascii)[1:-1]
-        yield escaped
-        yield escaped.replace("/", "\\/")
-        yield re.sub(r"\\u....", lambda code: code[0][:2] + code[0][2:].upper(), escaped)
-    for shown in (repr("'\"" + text)[4:-1], repr(b"'\"" + text.encode())[5:-1]):
-        yield shown
-        yield shown.replace("\\'", "'")
-
-
-def _percent_encoded(value: str) -> Iterator[str]:
-    """Encode as Python, forms and JavaScript's encodeURIComponent and encodeURI do."""
-    yield quote(value)
-    yield quote(value, safe="")
-    yield quote_plus(value)
-    yield quote(value, safe="!'()*")
-    yield quote(value, safe="!'()*;/?:@&=+$,#")
 
 
 def _base64_alignments(raw: bytes) -> Iterator[str]:

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Final, Protocol, TypeVar
@@ -28,6 +29,12 @@ WRITING_SECONDS: Final = 10.0
 
 #: Seconds for which `refresh` waits for a thread that is at it.
 REFRESH_SECONDS: Final = 5.0
+
+#: The longest pause for `refresh`: longer than two logins that time out after 5 s.
+REFRESH_PAUSE: Final = 11.0
+
+#: So many problems are remembered, so as to log each of them once.
+MANY_PROBLEMS: Final = 100
 
 
 class Source(Protocol):
@@ -98,7 +105,7 @@ class SecretStore:
         return self._adopted_at
 
     def current(self) -> Snapshot:
-        """Return the newest good generation. It never raises, and never waits for a reader."""
+        """Return the newest good generation. It raises no `Exception`, and waits for no reader."""
         if monotonic() >= self._next_check and self._checking.acquire(blocking=False):
             try:
                 self._check()
@@ -110,18 +117,28 @@ class SecretStore:
         """Look now, whenever the last time was, and return the newest good generation.
 
         For one whose secret was just refused. It waits, up to 5 s, for a thread that
-        already looks, and cuts the pause before a refused generation is tried again to
-        its shortest. Not for use in a hook.
+        already looks, and until plain files are settled; and it cuts a long pause before
+        a refused generation is tried again to 11 s. Not for use in a hook.
         """
         if self._checking.acquire(timeout=REFRESH_SECONDS):
             try:
-                self._refusal = replace(self._refusal, pause=FIRST_PAUSE)
+                pause = min(self._refusal.pause, REFRESH_PAUSE)
+                self._refusal = replace(self._refusal, pause=pause)
                 self._check()
+                if self._writing_since:
+                    time.sleep(SETTLE_SECONDS)
+                    self._check()
             finally:
                 self._checking.release()
         return self._current
 
     def _check(self) -> None:
+        try:
+            self._look()
+        except Exception as error:  # a fault of the source: not the request's problem either
+            _log_error("the secrets can't be looked at: %s", type(error).__name__)
+
+    def _look(self) -> None:
         self._next_check = monotonic() + self._check_seconds
         try:
             version = self.source.version()
@@ -152,8 +169,8 @@ class SecretStore:
         self._current = snapshot
         self._adopted_at = time.time()
         self._forget_problems()
-        log.info("secrets adopted", extra={"generation": snapshot.generation})
         _announce(self.on_adopt, snapshot)
+        log.info("secrets adopted", extra={"generation": snapshot.generation})
 
     def _reject(self, version: str, error: SecretError) -> None:
         self._refusal = self._refusal.again(version)
@@ -161,6 +178,8 @@ class SecretStore:
         _announce(self.on_reject, error)
         problem = (error.key, error.reason)
         if problem not in self._problems:
+            if len(self._problems) == MANY_PROBLEMS:
+                self._problems.clear()
             self._problems.add(problem)
             log.error("secrets not adopted, the last good ones stay: %s", error)
 
@@ -182,7 +201,12 @@ def _announce(hooks: Iterable[Callable[[News], None]], news: News) -> None:
         try:
             hook(news)
         except Exception as error:  # its own problem, not that of the request which came by
-            log.error("a hook of the secret store failed: %s", type(error).__name__)
+            _log_error("a hook of the secret store failed: %s", type(error).__name__)
+
+
+def _log_error(message: str, what: str) -> None:
+    with suppress(Exception):  # such as a RecursionError's second one
+        log.error(message, what)
 
 
 def _first(source: Source) -> Snapshot:

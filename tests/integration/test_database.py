@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -12,6 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 import sqlalchemy
+from flask import Flask
 from sqlalchemy import NullPool, text
 
 from app import KEYS
@@ -72,6 +76,11 @@ class Service:
         """Ask the database who asks."""
         with self.database.begin() as connection:
             return str(connection.execute(text("SELECT current_user")).scalar_one())
+
+    def session(self) -> int:
+        """Ask the database which session this is."""
+        with self.database.begin() as connection:
+            return int(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
 
 
 @pytest.fixture
@@ -143,12 +152,51 @@ def test_a_connection_that_was_not_closed_in_time_is_not_used_again(
 def test_a_failed_login_is_tried_once_more_with_a_newer_generation(
     serve: Callable[..., Service], rotation: Rotation
 ) -> None:
-    service = serve(check_seconds=3600, pool={"poolclass": NullPool})
+    service = serve(check_seconds=3600)
     old = service.role()
     rotation.rotate()
     rotation.lock_out()
     assert service.role() != old
     assert service.failures == ["login"]
+    assert service.session() == service.session()  # the connection is as new as it can be
+
+
+def test_a_connection_that_broke_as_the_login_changed_is_replaced(
+    serve: Callable[..., Service], rotation: Rotation
+) -> None:
+    service = serve()
+    old = service.role()
+    rotation.database.execute(
+        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{old}'"
+    )
+    sqlalchemy.event.listen(service.database.engine, "connect", rotate_once(rotation))
+    assert service.role() in ROLES
+    assert service.role() != old
+
+
+def rotate_once(rotation: Rotation) -> Callable[..., None]:
+    """Return a listener that publishes a new pair as soon as a connection is opened, once."""
+    turns = iter([rotation.rotate])
+
+    def rotate(*arguments: object) -> None:
+        for turn in turns:
+            turn()
+
+    return rotate
+
+
+def test_a_connection_in_a_replaced_pool_is_closed_at_the_next_change(
+    serve: Callable[..., Service], rotation: Rotation, wait_for: Callable[..., None]
+) -> None:
+    service = serve()
+    pool = service.database.engine.pool
+    for _ in range(2):
+        rotation.rotate()
+        service.store.current()
+    pool.connect().close()  # by a thread that has held on to the pool since
+    rotation.rotate()
+    service.store.current()
+    wait_for(lambda: rotation.sessions() == 0, "the end of the old role's session")
 
 
 def test_a_failed_login_without_a_newer_generation_fails_at_once(
@@ -199,9 +247,49 @@ def test_a_pair_that_can_not_be_tried_is_adopted_once_the_database_is_back(
     assert service.store.current() is old
     assert "can't log in to the database: connection" in service.rejected[0].reason
     (tmp_path / "socket").symlink_to(settings.database_host)
-    monkeypatch.setattr(store_module, "FIRST_PAUSE", 0)
+    monkeypatch.setattr(store_module, "REFRESH_PAUSE", 0)
     assert service.store.refresh() is not old
     assert service.role() == service.store.current()["DATABASE_USERNAME"].reveal()
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """Return a port that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_a_database_that_hangs_holds_up_one_thread_and_no_probe(
+    settings: Settings, start: Callable[[Settings], Flask], rotation: Rotation, silent: int
+) -> None:
+    app = start(
+        replace(
+            settings,
+            database_host="127.0.0.1",
+            database_port=silent,
+            secrets_dir=rotation.mount.folder,
+        )
+    )
+    store = app.extensions["secrets"]
+    rotation.rotate()
+    trying = threading.Thread(target=store.current)
+    trying.start()
+    started = time.monotonic()
+    for _ in range(3):
+        assert app.test_client().get("/livez").status_code == 200
+        store.current()
+    assert time.monotonic() - started < 1
+    assert trying.is_alive()
+    trying.join(20)
+    assert time.monotonic() - started < 10  # the login has 5 s
+
+
+def test_a_probe_does_not_try_a_new_login(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise AssertionError("a probe asked the store")
+
+    monkeypatch.setattr(app.extensions["secrets"], "current", fail)
+    assert app.test_client().get("/livez").status_code == 200
 
 
 def test_another_key_is_adopted_while_the_database_is_away(

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -151,6 +152,74 @@ def test_an_unfit_secret_stops_the_start_with_one_line(
     assert not [
         value for name, value in SECRETS.items() if len(value) > 11 and value.encode() in output
     ]
+
+
+STRANGE = "Kq7ü-f9wwxz-mé/%41-\\"
+
+
+def test_gunicorns_own_logs_hold_no_secret_however_it_is_written(
+    serve: Callable[..., Service],
+    settings_of: dict[str, str],
+    mount: Mount,
+    wait_for: WaitFor,
+) -> None:
+    """A path reaches the log as the server decoded it, a malformed request as it came."""
+    mount.write({"DATABASE_PASSWORD": STRANGE})
+    service = serve(**{**settings_of, "SECRETS_DIR": str(mount.folder)})
+    wait_for(service.listens, "a listening socket")
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        service.get(f"/x/{quote(STRANGE, safe='')}")
+    for request in (f"{STRANGE}\r\n\r\n", f"GET / HTTP/1.1\r\n{STRANGE}: 1\r\n\r\n"):
+        with socket.create_connection(("localhost", service.port), timeout=5) as connection:
+            connection.sendall(request.encode())
+            assert b" 400 " in connection.makefile("rb").readline()
+    output = service.output.read_text()
+    assert "GET /x/[redacted] 404" in output
+    assert output.count("[redacted]") >= 3
+    for part in ("Kq7", "f9wwxz"):
+        assert part not in output
+
+
+UNCAUGHT = """
+import os, threading, time, warnings
+from pathlib import Path
+from app.wsgi import application
+folder = Path(os.environ["SECRETS_DIR"])
+def password():
+    return (folder / "DATABASE_PASSWORD").read_text()
+def fail():
+    raise KeyError(password())
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+warnings.warn(password())
+raise ValueError(password())
+"""
+
+
+def test_what_nobody_catches_and_warnings_are_logged_without_a_secret(
+    settings_of: dict[str, str], mount: Mount
+) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", UNCAUGHT],
+        env={
+            **os.environ,
+            **settings_of,
+            "SECRETS_DIR": str(mount.folder),
+            "PYTHONPATH": str(ROOT),
+        },
+        capture_output=True,
+        text=True,
+    )
+    lines = [json.loads(line) for line in ran.stderr.splitlines()]
+    assert [line["logger"] for line in lines] == [
+        "app.secret_files.redaction",
+        "py.warnings",
+        "app.secret_files.redaction",
+    ]
+    assert ran.stderr.count("[redacted]") == 3
+    assert SECRETS["DATABASE_PASSWORD"] not in ran.stderr
+    assert ran.returncode == 1
 
 
 def test_a_secret_that_every_user_can_read_stops_the_start_with_one_line(

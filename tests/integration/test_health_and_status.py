@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client import generate_latest
 
-from app import KEYS
+from app import KEYS, logs
 from app.secret_files import Folder, SecretStore
 from app.settings import Settings
 from tests.integration.conftest import Database
@@ -98,6 +99,44 @@ def test_metrics_count_what_becomes_of_new_generations(
     rotation.mount.write({"SECRET_KEY": "short"})
     assert registry.get_sample_value("secrets_generation") == generation
     assert reloads() == [1, 1]
+
+
+def test_the_values_of_every_generation_are_redacted_the_refused_ones_too(
+    settings: Settings, start: Callable[[Settings], Flask], rotation: Rotation
+) -> None:
+    app = start(replace(settings, secrets_dir=rotation.mount.folder))
+    store: SecretStore = app.extensions["secrets"]
+    known: list[str] = []
+    for _ in range(3):
+        known.append(store.current()["DATABASE_PASSWORD"].reveal())
+        rotation.rotate()
+    refused = "a-password-that-is-refused-88f1"
+    rotation.mount.write({"DATABASE_PASSWORD": refused})
+    store.current()
+    assert len(set(known)) == 3
+    for value in [*known, refused]:
+        assert logs.redactor.redact(value) == "[redacted]"
+
+
+def test_a_value_is_redacted_before_anybody_tries_it(
+    settings: Settings,
+    start: Callable[[Settings], Flask],
+    rotation: Rotation,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = start(replace(settings, secrets_dir=rotation.mount.folder))
+    store: SecretStore = app.extensions["secrets"]
+    refused = "a-password-that-is-tried-93b2"
+    written: list[str] = []
+
+    def connect(*arguments: object, password: str, **options: object) -> None:
+        written.append(logs.redactor.redact(password))
+        raise psycopg.OperationalError
+
+    monkeypatch.setattr(psycopg, "connect", connect)
+    rotation.mount.write({"DATABASE_PASSWORD": refused})
+    store.current()
+    assert written == ["[redacted]"]
 
 
 def test_metrics_count_failed_logins(unreachable: FlaskClient) -> None:

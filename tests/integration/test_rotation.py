@@ -89,6 +89,20 @@ def test_no_query_fails_while_the_roles_alternate(
         assert load.queries > ROTATIONS * 2 * THREADS
 
 
+@pytest.mark.parametrize("check_seconds", [0, 0.05])
+def test_no_query_fails_while_one_generation_follows_the_other(
+    settings: Settings, rotation: Rotation, check_seconds: float
+) -> None:
+    store = SecretStore(Folder(rotation.mount.folder, KEYS), check_seconds)
+    service = ServiceDatabase(settings, store, lambda: None)
+    with Load(service) as load:
+        for number in range(150):
+            rotation.mount.write({"GENERATION": str(1_700_000_000 + number)})
+            time.sleep(0.005)
+    assert load.failures == []
+    assert load.queries > 8 * THREADS
+
+
 def wait_until(condition: Callable[[], bool], seconds: float) -> None:
     """Wait for a condition, but no longer than that: then it has not come true."""
     deadline = time.monotonic() + seconds

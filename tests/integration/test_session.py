@@ -81,14 +81,6 @@ def test_the_configuration_never_holds_a_key(app: Flask, client: FlaskClient) ->
     assert FIRST not in repr(app.config)
 
 
-def test_a_request_without_a_cookie_looks_for_a_change_too(
-    app: Flask, client: FlaskClient, mount: Mount
-) -> None:
-    mount.write({"GENERATION": "1700000100"})
-    client.get("/livez")
-    assert app.extensions["secrets"]._current.generation == 1700000100
-
-
 def test_an_answer_that_used_no_session_sets_no_cookie(client: FlaskClient) -> None:
     assert "Set-Cookie" not in client.get("/livez").headers
     assert "Vary" not in client.get("/livez").headers

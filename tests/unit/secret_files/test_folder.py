@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import multiprocessing
 import os
+import random
+import stat
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -110,6 +113,49 @@ def test_a_placeholder_check_takes_no_time_on_a_hostile_value(mount: Mount) -> N
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SecretError, match=r"SECRET_KEY .* can't be read: no such file"):
         Folder(tmp_path / "nowhere", KEYS).read()
+
+
+@pytest.mark.parametrize(("size", "fits"), [(2**20, True), (2**20 + 1, False)])
+def test_a_value_has_at_most_1_mib(mount: Mount, size: int, fits: bool) -> None:
+    mount.tamper(
+        "SECRET_KEY", random.Random(1).randbytes(size // 2).hex().encode() + b"x" * (size % 2)
+    )
+    if fits:
+        assert len(Folder(mount.folder, KEYS).read()["SECRET_KEY"].reveal()) == size
+    else:
+        with pytest.raises(SecretError, match=r"SECRET_KEY .* is larger than 1 MiB"):
+            Folder(mount.folder, KEYS).read()
+
+
+def test_a_file_that_is_longer_than_it_says_is_read_whole(
+    mount: Mount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that grows meanwhile, or one of a file system that knows no sizes."""
+    fstat = os.fstat
+
+    def empty(descriptor: int) -> os.stat_result:
+        fields = list(fstat(descriptor))
+        fields[stat.ST_SIZE] = 0
+        return os.stat_result(fields)
+
+    monkeypatch.setattr(os, "fstat", empty)
+    assert Folder(mount.folder, KEYS).read()["SECRET_KEY"].reveal() == SECRETS["SECRET_KEY"]
+
+
+def test_a_file_that_may_not_be_read_is_refused(
+    mount: Mount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may read everything, so the system's answer is made up."""
+    open_file = os.open
+
+    def forbid(path: str, flags: int, dir_fd: int | None = None) -> int:
+        if path == "SECRET_KEY":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return open_file(path, flags, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", forbid)
+    with pytest.raises(SecretError, match=r"SECRET_KEY .* can't be read: permission denied"):
+        Folder(mount.folder, KEYS).read()
 
 
 def test_something_else_in_the_place_of_a_file_is_refused(mount: Mount) -> None:
@@ -297,14 +343,38 @@ def test_plain_files_are_taken_once_they_are_left_alone(
 
 
 @pytest.mark.parametrize("layout", ["renamed", "in place"])
-def test_a_change_of_a_plain_file_is_another_version(tmp_path: Path, layout: str) -> None:
+@pytest.mark.parametrize("changed", NAMES)
+def test_a_change_of_a_plain_file_is_another_version(
+    tmp_path: Path, layout: str, changed: str
+) -> None:
+    """Even if it is as long as before, and its writer says that it is as old."""
     write_in_place(tmp_path, 1)
-    versions = {folder_version(tmp_path, NAMES)}
+    before = folder_version(tmp_path, NAMES)
+    was = (tmp_path / changed).stat()
+    (tmp_path / "elsewhere").mkdir()
+    WRITERS[layout](tmp_path / "elsewhere", 2)
     time.sleep(2 * CLOCK_TICK)
-    for name in NAMES:
-        was = (tmp_path / name).stat()
-        WRITERS[layout](tmp_path, 2)
-        os.utime(tmp_path / name, ns=(was.st_atime_ns, was.st_mtime_ns))
-        time.sleep(2 * CLOCK_TICK)
-        versions.add(folder_version(tmp_path, NAMES))
-    assert len(versions) == 3
+    if layout == "renamed":
+        (tmp_path / "elsewhere" / changed).replace(tmp_path / changed)
+    else:
+        (tmp_path / changed).write_text((tmp_path / "elsewhere" / changed).read_text())
+    os.utime(tmp_path / changed, ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert (tmp_path / changed).stat().st_size == was.st_size
+    assert folder_version(tmp_path, NAMES) != before
+
+
+def test_the_key_that_can_not_be_read_is_named(tmp_path: Path) -> None:
+    write_in_place(tmp_path, 1)
+    (tmp_path / NAMES[1]).unlink()
+    (tmp_path / NAMES[1]).symlink_to(NAMES[1])
+    source = Folder(tmp_path, PAIR)
+    with pytest.raises(Unsettled):
+        source.read()
+    time.sleep(SETTLE_SECONDS)
+    with pytest.raises(SecretError, match=rf"^{NAMES[1]} .* too many levels"):
+        source.read()
+
+
+def test_a_folder_has_one_key_at_least(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="keys"):
+        Folder(tmp_path, [])

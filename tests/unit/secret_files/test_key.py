@@ -51,6 +51,13 @@ def test_a_value_that_is_too_short_to_be_redacted_is_refused(value: str) -> None
     assert parsed.startswith("is too short: at least 8 ")
 
 
+def test_a_key_may_be_a_fallback_whatever_characters_it_has() -> None:
+    """For `str.splitlines`, each of these characters would end a line."""
+    values = ["with-\x0b-and-\x85-in-it", "with-\u2028-in-it"]
+    parsed = parse(Key("KEYS", lines=True), "\r\n".join([*values, "", ""]).encode())
+    assert [value.reveal() for value in parsed if not isinstance(value, str)] == values
+
+
 def test_a_public_value_may_be_short() -> None:
     parsed = parse(Key("USER", min_bytes=1, public=True), b"me")
     assert [value.reveal() for value in parsed if not isinstance(value, str)] == ["me"]

@@ -10,13 +10,16 @@ import io
 import itertools
 import json
 import logging
+import random
+import string
+import tracemalloc
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.secret_files import RedactingFormatter, Redactor, Secret
-from app.secret_files.redaction import Index, forms
+from app.secret_files.redaction import Index, _merged, forms
 from tests.forms import CURRENT, FORMS, PREVIOUS, traces
 
 
@@ -95,7 +98,7 @@ def test_the_index_finds_what_a_search_for_each_text_finds(
         index.add(texts[1:])
     else:
         index = Index(texts)
-    places = index.find(text)
+    places = _merged(index.find(text))
     assert {place for start, end in places for place in range(start, end)} == expected
     assert all(first[1] <= second[0] for first, second in itertools.pairwise(places))
 
@@ -117,6 +120,44 @@ def test_overlapping_secrets_leave_no_rest(hits: list[int]) -> None:
     assert hits == [1]
 
 
+def test_two_secrets_side_by_side_are_two(redactor: Redactor, hits: list[int]) -> None:
+    assert redactor.redact(PREVIOUS + PREVIOUS) == "[redacted][redacted]"
+    assert hits == [2]
+
+
+@pytest.mark.parametrize("length", [2_000, 60_000])
+def test_a_long_value_is_redacted_and_costs_no_more_memory_than_its_forms(length: int) -> None:
+    value = "".join(random.Random(1).choices(string.printable, k=length))
+    redactor = Redactor()
+    tracemalloc.start()
+    redactor.learn([Secret("DOCUMENT", value)])
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 100 * length + 1_000_000
+    assert redactor.redact(json.dumps({"a": value, "b": 1})) == '{"a": "[redacted]", "b": 1}'
+
+
+def test_a_line_of_a_longer_value_is_redacted_wherever_it_stands(redactor: Redactor) -> None:
+    redactor.learn([Secret("KEY", "-----BEGIN KEY-----\nMIIEvQIBADANBgkq\nhkiG9w0BAQ==\n")])
+    assert redactor.redact("  | MIIEvQIBADANBgkq") == "  | [redacted]"
+    assert redactor.redact("-----BEGIN KEY-----") == "-----BEGIN KEY-----"
+
+
+def test_what_could_not_be_learnt_is_learnt_at_the_next_try(
+    redactor: Redactor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = [Secret("TOKEN", "a-later-value-77aa")]
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(Index, "add", raise_memory_error)
+        redactor.learn(later)
+    redactor.learn(later)
+    assert redactor.redact("a-later-value-77aa") == "[redacted]"
+
+
+def raise_memory_error(*arguments: object) -> None:
+    raise MemoryError
+
+
 def test_a_short_value_is_not_looked_for(hits: list[int]) -> None:
     redactor = Redactor(hits.append)
     redactor.learn([Secret("SHORT", ""), Secret("SHORT", "a"), Secret("SHORT", "1234567")])
@@ -129,8 +170,9 @@ def test_hits_are_counted(redactor: Redactor, hits: list[int]) -> None:
     assert hits == [3]
 
 
-def test_the_forms_of_an_ordinary_value_are_few() -> None:
+def test_the_forms_of_a_value_are_few() -> None:
     assert len(set(forms("Zk3-unit-test-signing-key-4f1c9a7be2"))) < 12
+    assert len(set(forms(CURRENT))) < 12
 
 
 class Broken(logging.Formatter):

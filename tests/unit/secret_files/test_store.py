@@ -14,7 +14,7 @@ import pytest
 from app import KEYS
 from app.secret_files import Folder, SecretError, SecretStore, Snapshot
 from app.secret_files import store as store_module
-from app.secret_files.folder import Unsettled
+from app.secret_files.folder import SETTLE_SECONDS, Unsettled
 from tests.mount import SECRETS, Mount
 from tests.writers import NAMES, PAIR, number_of, write_in_place
 
@@ -71,6 +71,28 @@ def test_notices_a_change_once_the_time_is_over_and_no_sooner(mount: Mount, cloc
     assert password(store) == OLD_PASSWORD
     clock.now += 0.2
     assert password(store) == NEW_PASSWORD
+
+
+class Counted(Folder):
+    """Counts how often somebody looks."""
+
+    looks = 0
+
+    def version(self) -> str:
+        self.looks += 1
+        return super().version()
+
+
+def test_looks_once_in_so_many_seconds_however_often_it_is_asked(
+    mount: Mount, clock: Clock
+) -> None:
+    source = Counted(mount.folder, KEYS)
+    store = SecretStore(source, check_seconds=5)
+    source.looks = 0
+    for _ in range(1000):
+        store.current()
+        clock.now += 0.01
+    assert source.looks == 1
 
 
 def test_a_new_generation_is_tried_then_published_then_announced(
@@ -289,22 +311,25 @@ def test_another_generation_is_tried_at_once(
     assert password(store) == NEW_PASSWORD
 
 
-def test_refresh_cuts_the_pause_but_not_below_a_second(
+def test_refresh_cuts_a_long_pause(
     mount: Mount, store: SecretStore, clock: Clock, rejected: list[SecretError]
 ) -> None:
     store.on_try.append(refuse)
     mount.write({"DATABASE_PASSWORD": NEW_PASSWORD})
     for _ in range(300):
         store.current()
-        clock.now += 0.1
+        clock.now += 0.2
     tries = len(rejected)
-    clock.now += 1
+    clock.now = 1000 + 31 + 10  # ten seconds after the last try
+    store.refresh()
+    assert len(rejected) == tries
+    clock.now += 1.1
     store.refresh()
     assert len(rejected) == tries + 1
     store.refresh()
     assert len(rejected) == tries + 1
     store.on_try.remove(refuse)
-    clock.now += 1
+    clock.now += 11.1
     assert store.refresh()["DATABASE_PASSWORD"].reveal() == NEW_PASSWORD
 
 
@@ -330,6 +355,56 @@ def test_a_hook_with_a_fault_of_its_own_ends_no_request(
     assert NEW_PASSWORD not in caplog.text
 
 
+class Faulty(Folder):
+    """Has a fault that is not the file system's."""
+
+    fault: type[Exception] | None = None
+
+    def version(self) -> str:
+        if self.fault:
+            raise self.fault(NEW_PASSWORD)
+        return super().version()
+
+
+@pytest.mark.parametrize("fault", [ValueError, RecursionError, MemoryError])
+def test_a_source_with_a_fault_of_its_own_ends_no_request(
+    mount: Mount, caplog: pytest.LogCaptureFixture, fault: type[Exception]
+) -> None:
+    source = Faulty(mount.folder, KEYS)
+    store = SecretStore(source, check_seconds=0)
+    source.fault = fault
+    assert password(store) == OLD_PASSWORD
+    assert store.refresh()["DATABASE_PASSWORD"].reveal() == OLD_PASSWORD
+    assert f"the secrets can't be looked at: {fault.__name__}" in caplog.text
+    assert NEW_PASSWORD not in caplog.text
+    source.fault = None
+    mount.write({"DATABASE_PASSWORD": NEW_PASSWORD})
+    assert password(store) == NEW_PASSWORD
+
+
+def test_reasons_that_are_never_the_same_are_not_remembered_for_ever(
+    mount: Mount, store: SecretStore, clock: Clock
+) -> None:
+    def refuse_anew(snapshot: Snapshot) -> None:
+        raise SecretError("DATABASE_PASSWORD", "the database", f"is refused at {clock.now}")
+
+    store.on_try.append(refuse_anew)
+    mount.write({"DATABASE_PASSWORD": NEW_PASSWORD})
+    for _ in range(250):
+        store.current()
+        clock.now += 60
+    assert len(store._problems) <= 100
+
+
+def test_says_when_it_adopted(
+    mount: Mount, store: SecretStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1_700_000_200.0)
+    mount.write({"DATABASE_PASSWORD": NEW_PASSWORD})
+    store.current()
+    assert store.adopted_at == 1_700_000_200.0
+
+
 def test_does_not_start_without_a_good_generation(mount: Mount) -> None:
     mount.tamper("SECRET_KEY", None)
     with pytest.raises(SecretError, match="SECRET_KEY"):
@@ -341,6 +416,23 @@ def test_waits_at_the_start_until_plain_files_are_written(tmp_path: Path) -> Non
     threading.Timer(0.05, write_in_place, (tmp_path, 2)).start()
     found = SecretStore(Folder(tmp_path, PAIR)).current()
     assert [number_of(found[name].reveal()) for name in NAMES] == [2, 2]
+
+
+def test_refresh_waits_until_plain_files_are_settled(tmp_path: Path) -> None:
+    write_in_place(tmp_path, 1)
+    store = SecretStore(Folder(tmp_path, PAIR), check_seconds=3600)
+    write_in_place(tmp_path, 2)
+    assert number_of(store.refresh()["DATABASE_PASSWORD"].reveal()) == 2
+
+
+def test_plain_files_are_looked_at_again_as_soon_as_they_can_be_settled(tmp_path: Path) -> None:
+    write_in_place(tmp_path, 1)
+    store = SecretStore(Folder(tmp_path, PAIR), check_seconds=1)
+    time.sleep(1)
+    write_in_place(tmp_path, 2)
+    assert number_of(store.current()["DATABASE_PASSWORD"].reveal()) == 1
+    time.sleep(2 * SETTLE_SECONDS)
+    assert number_of(store.current()["DATABASE_PASSWORD"].reveal()) == 2
 
 
 class Restless:
@@ -376,6 +468,21 @@ def test_files_that_are_written_for_long_are_a_problem_and_no_sooner(
     assert [error.reason for error in rejected] == ["is being written"]
 
 
+def test_a_folder_that_is_always_being_written_does_not_start(
+    mount: Mount, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Restless(Folder(mount.folder, KEYS).read())
+    source.read()
+
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    with pytest.raises(SecretError, match="is being written"):
+        SecretStore(source)
+    assert 10 < clock.now - 1000 < 11
+
+
 def numbered(number: int) -> dict[str, str]:
     return {
         "DATABASE_USERNAME": f"user-{number}",
@@ -394,7 +501,7 @@ def test_threads_that_ask_all_the_time_see_one_generation_after_the_other(mount:
 
     def ask() -> None:
         last = 0
-        while not stop.is_set():
+        while not stop.wait(0.0005):  # which lets the writer have its turn
             found = store.current()
             numbers = {int(found[name].reveal().split("-")[-1]) for name in found}
             if len(numbers) > 1 or min(numbers) < last:
