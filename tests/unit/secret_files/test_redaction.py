@@ -127,7 +127,8 @@ def test_two_secrets_side_by_side_are_two(redactor: Redactor, hits: list[int]) -
 
 @pytest.mark.parametrize("length", [2_000, 60_000])
 def test_a_long_value_is_redacted_and_costs_no_more_memory_than_its_forms(length: int) -> None:
-    value = "".join(random.Random(1).choices(string.printable, k=length))
+    characters = string.ascii_letters + string.digits + string.punctuation
+    value = "".join(random.Random(1).choices(characters, k=length))
     redactor = Redactor()
     tracemalloc.start()
     redactor.learn([Secret("DOCUMENT", value)])
@@ -141,6 +142,13 @@ def test_a_line_of_a_longer_value_is_redacted_wherever_it_stands(redactor: Redac
     redactor.learn([Secret("KEY", "-----BEGIN KEY-----\nMIIEvQIBADANBgkq\nhkiG9w0BAQ==\n")])
     assert redactor.redact("  | MIIEvQIBADANBgkq") == "  | [redacted]"
     assert redactor.redact("-----BEGIN KEY-----") == "-----BEGIN KEY-----"
+
+
+def test_what_is_known_already_is_not_learnt_again(redactor: Redactor) -> None:
+    assert redactor._index
+    before = sum(map(len, redactor._index._found_in.values()))
+    redactor.learn([Secret("TOKEN", CURRENT), Secret("OTHER", PREVIOUS)])
+    assert sum(map(len, redactor._index._found_in.values())) == before
 
 
 def test_what_could_not_be_learnt_is_learnt_at_the_next_try(
