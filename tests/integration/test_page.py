@@ -103,6 +103,16 @@ def test_every_answer_has_the_security_headers(client: FlaskClient, path: str) -
     assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
 
 
+@pytest.mark.parametrize(
+    ("path", "control"), [("/", "no-store"), ("/api/notes", "no-store"), ("/static/style.css", "")]
+)
+def test_no_answer_is_kept_but_static_files(client: FlaskClient, path: str, control: str) -> None:
+    with client.get(path) as answer:
+        given = answer.headers.getlist("Cache-Control")
+    assert len(given) == 1
+    assert (given == ["no-store"]) is bool(control)
+
+
 def test_the_page_asks_nothing_of_another_host_and_has_nothing_inline(client: FlaskClient) -> None:
     page = client.get("/").text
     assert re.findall(r'(?:src|href)="([^"]*)"', page)

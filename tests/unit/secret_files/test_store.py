@@ -284,6 +284,21 @@ def test_each_problem_is_logged_once_and_again_after_a_recovery(
     assert reasons == ["is too short", "is empty", "is too short"]
 
 
+def test_what_was_refused_before_a_return_to_the_good_one_is_tried_and_logged_anew(
+    mount: Mount, store: SecretStore, rejected: list[SecretError], caplog: pytest.LogCaptureFixture
+) -> None:
+    good = (mount.folder / "..data").readlink()
+    bad = mount.folder / "..bad"
+    shutil.copytree(mount.folder / good, bad)
+    (bad / "SECRET_KEY").unlink()
+    for target in (bad.name, good, bad.name):
+        (mount.folder / "..data_tmp").symlink_to(target)
+        (mount.folder / "..data_tmp").replace(mount.folder / "..data")
+        store.current()
+    assert len(rejected) == 2
+    assert caplog.text.count("secrets not adopted") == 2
+
+
 def test_the_pauses_before_a_refused_one_is_tried_again_grow_up_to_a_minute(
     mount: Mount, store: SecretStore, clock: Clock
 ) -> None:
