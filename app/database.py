@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any, Final
-from weakref import WeakSet
 
 import psycopg
 import sqlalchemy
-from sqlalchemy import URL, Connection, text
+from sqlalchemy import URL, Connection, QueuePool, text
 
 from .secret_files import Secret, SecretError, SecretStore, Snapshot
 from .settings import Settings
@@ -23,6 +23,10 @@ POOL: Final[Mapping[str, Any]] = {
     "pool_timeout": 5,
     "pool_pre_ping": True,
 }
+
+
+class NotNeeded(Exception):
+    """There is no connection, and none has to be opened."""
 
 
 class Database:
@@ -53,25 +57,20 @@ class Database:
             hide_parameters=True,  # what people write is no matter for the log
             **pool,
         )
-        self._pools = WeakSet([self.engine.pool])
+        self._closing_thread = 0
         sqlalchemy.event.listen(self.engine, "do_connect", self._connect)
         sqlalchemy.event.listen(self.engine, "checkout", self._check_generation)
         sqlalchemy.event.listen(self.engine, "checkin", self._close_if_old)
         store.on_try.append(self._try)
-        store.on_adopt.append(self._replace_connections)
+        store.on_adopt.append(self._close_idle)
 
     def begin(self) -> AbstractContextManager[Connection]:
         """Open a transaction, which is committed at the end of its `with` block."""
-        self._store.current()  # the pool is replaced before a connection is taken, not meanwhile
         return self.engine.begin()
 
     def close(self) -> None:
         """Close every connection that is not in use."""
-        # the replaced ones, too: into one a connection can come back after it was replaced
-        for pool in list(self._pools):
-            pool.dispose()
         self.engine.dispose()
-        self._pools.add(self.engine.pool)
 
     def reached(self) -> bool:
         """Tell whether the database has answered once since the start; ask it until it has."""
@@ -88,6 +87,8 @@ class Database:
         self, dialect: sqlalchemy.Dialect, record: Any, arguments: Any, options: dict[str, Any]
     ) -> Any:
         """Log in; once more, if the login was replaced meanwhile."""
+        if self._is_closing():
+            raise NotNeeded  # a place in the pool that is empty stays so
         snapshot = self._store.current()
         try:
             connection = self._login(dialect.connect, options, snapshot)
@@ -126,13 +127,30 @@ class Database:
             reason = f"can't log in to the database: {' '.join(str(error).split())}"
             raise SecretError("DATABASE_PASSWORD", str(self._store.source), reason) from None
 
-    def _replace_connections(self, snapshot: Snapshot) -> None:
-        self.close()
+    def _close_idle(self, snapshot: Snapshot) -> None:
+        """Close what nobody uses; its place in the pool is filled when somebody needs it.
+
+        Not with `Engine.dispose`, which replaces the pool: a thread that has the old one
+        already would put its connection back where nobody looks again.
+        """
+        pool = self.engine.pool
+        self._closing_thread = threading.get_ident()
+        try:
+            for _ in range(pool.checkedin() if isinstance(pool, QueuePool) else 0):
+                with suppress(NotNeeded):
+                    pool.connect().invalidate()  # the one that has been idle for longest
+        finally:
+            self._closing_thread = 0
+
+    def _is_closing(self) -> bool:
+        return self._closing_thread == threading.get_ident()
 
     def _check_generation(self, connection: Any, record: Any, proxy: Any) -> None:
         # a new one is as new as can be, and SQLAlchemy gives up after it was refused twice
         is_new = record.info.pop("is_new", False)
-        if not is_new and record.info["version"] != self._store.current().version:
+        if is_new or self._is_closing():
+            return
+        if record.info["version"] != self._store.current().version:
             raise sqlalchemy.exc.DisconnectionError("this connection's login was replaced")
 
     def _close_if_old(self, connection: Any, record: Any) -> None:
