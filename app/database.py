@@ -87,7 +87,7 @@ class Database:
         self, dialect: sqlalchemy.Dialect, record: Any, arguments: Any, options: dict[str, Any]
     ) -> Any:
         """Log in; once more, if the login was replaced meanwhile."""
-        if self._is_closing():
+        if self._closing_thread == threading.get_ident():
             raise NotNeeded  # a place in the pool that is empty stays so
         snapshot = self._store.current()
         try:
@@ -130,6 +130,7 @@ class Database:
     def _close_idle(self, snapshot: Snapshot) -> None:
         """Close what nobody uses; its place in the pool is filled when somebody needs it.
 
+        Each is taken as for a request: an old one is closed then, and no new one is opened.
         Not with `Engine.dispose`, which replaces the pool: a thread that has the old one
         already would put its connection back where nobody looks again.
         """
@@ -138,19 +139,14 @@ class Database:
         try:
             for _ in range(pool.checkedin() if isinstance(pool, QueuePool) else 0):
                 with suppress(NotNeeded):
-                    pool.connect().invalidate()  # the one that has been idle for longest
+                    pool.connect().close()  # the one that has been idle for longest
         finally:
             self._closing_thread = 0
-
-    def _is_closing(self) -> bool:
-        return self._closing_thread == threading.get_ident()
 
     def _check_generation(self, connection: Any, record: Any, proxy: Any) -> None:
         # a new one is as new as can be, and SQLAlchemy gives up after it was refused twice
         is_new = record.info.pop("is_new", False)
-        if is_new or self._is_closing():
-            return
-        if record.info["version"] != self._store.current().version:
+        if not is_new and record.info["version"] != self._store.current().version:
             raise sqlalchemy.exc.DisconnectionError("this connection's login was replaced")
 
     def _close_if_old(self, connection: Any, record: Any) -> None:
