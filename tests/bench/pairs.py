@@ -14,7 +14,7 @@ from .servers import BARE, BARE_CONFIG, CONFIG, FIXED, SERVICE, Running, Setting
 
 #: Many short rounds: what else the machine does then disturbs a few of them.
 REQUEST_ROUNDS: Final = 31
-START_ROUNDS: Final = 11
+START_ROUNDS: Final = 21
 SECONDS: Final = 1
 WARM_UP_SECONDS: Final = 1
 
