@@ -50,7 +50,7 @@ class Database:
         self._store = store
         self._on_login_failure = on_login_failure
         self._reached = False
-        self._options = _libpq_options(settings)
+        self._options = libpq_options(settings)
         self.engine = sqlalchemy.create_engine(
             URL.create("postgresql+psycopg"),
             connect_args=self._options,
@@ -67,10 +67,6 @@ class Database:
     def begin(self) -> AbstractContextManager[Connection]:
         """Open a transaction, which is committed at the end of its `with` block."""
         return self.engine.begin()
-
-    def close(self) -> None:
-        """Close every connection that is not in use."""
-        self.engine.dispose()
 
     def reached(self) -> bool:
         """Tell whether the database has answered once since the start; ask it until it has."""
@@ -154,7 +150,8 @@ class Database:
             record.invalidate()
 
 
-def _libpq_options(settings: Settings) -> dict[str, Any]:
+def libpq_options(settings: Settings) -> dict[str, Any]:
+    """Return what a connection needs but for its login, in libpq's words."""
     options = {
         "host": settings.database_host,
         "port": settings.database_port,

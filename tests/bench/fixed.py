@@ -3,7 +3,7 @@
 from sqlalchemy import URL, create_engine
 
 from app import create_app
-from app.database import POOL
+from app.database import POOL, libpq_options
 from app.secret_files import SecretStore, Snapshot
 from app.session import StoreSessionInterface
 from app.settings import Settings
@@ -31,14 +31,7 @@ application.extensions["database"] = create_engine(
         secrets["DATABASE_USERNAME"].reveal(),
         secrets["DATABASE_PASSWORD"].reveal(),
     ),
-    connect_args={
-        "host": settings.database_host,
-        "port": settings.database_port,
-        "dbname": settings.database_name,
-        "sslmode": settings.database_sslmode,
-        "connect_timeout": 5,
-        "application_name": "flask-app",
-    },
+    connect_args=libpq_options(settings),
     hide_parameters=True,
     **POOL,
 )

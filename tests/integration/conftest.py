@@ -97,7 +97,7 @@ def start(database: Database) -> Iterator[Callable[[Settings], Flask]]:
 
     yield start
     for app in apps:
-        app.extensions["database"].close()
+        app.extensions["database"].engine.dispose()
     database.execute("TRUNCATE notes RESTART IDENTITY")
 
 

@@ -100,7 +100,7 @@ def serve(settings: Settings, rotation: Rotation) -> Iterator[Callable[..., Serv
 
     yield serve
     for service in services:
-        service.database.close()
+        service.database.engine.dispose()
 
 
 def test_a_new_connection_has_the_new_login(
@@ -331,4 +331,4 @@ def test_the_service_may_do_what_it_does_and_no_more(
             service.begin() as connection,
         ):
             connection.execute(sqlalchemy.text(statement))
-    service.close()
+    service.engine.dispose()

@@ -57,7 +57,7 @@ class Load:
         self._stop.set()
         for thread in self._threads:
             thread.join()
-        self.database.close()
+        self.database.engine.dispose()
 
 
 @pytest.mark.parametrize("pool", POOLS)

@@ -151,16 +151,21 @@ def strings(found: object) -> Iterator[str]:
             yield from strings(each)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_no_form_of_a_value_is_written(redactor: Redactor, output: io.StringIO, way: str) -> None:
+def written_by(way: str, output: io.StringIO) -> Iterator[tuple[str, str, str]]:
+    """Send each value in each form that way, and give value, form and what was written."""
     for value in (CURRENT, PREVIOUS):
         for form, encode in FORMS.items():
             output.seek(0)
             output.truncate()
             WAYS[way](encode(value))
-            written = everything_in(output.getvalue())
-            assert "[redacted]" in written, form
-            assert not [trace for trace in traces(value) if trace in written], form
+            yield value, form, everything_in(output.getvalue())
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_form_of_a_value_is_written(redactor: Redactor, output: io.StringIO, way: str) -> None:
+    for value, form, written in written_by(way, output):
+        assert "[redacted]" in written, form
+        assert not [trace for trace in traces(value) if trace in written], form
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -169,13 +174,8 @@ def test_without_redaction_every_form_is_written(
 ) -> None:
     """The control: what is looked for above can be seen."""
     monkeypatch.setattr(redactor, "redact", str)
-    for value in (CURRENT, PREVIOUS):
-        for form, encode in FORMS.items():
-            output.seek(0)
-            output.truncate()
-            WAYS[way](encode(value))
-            written = everything_in(output.getvalue())
-            assert [trace for trace in traces(value) if trace in written], form
+    for value, form, written in written_by(way, output):
+        assert [trace for trace in traces(value) if trace in written], form
 
 
 def test_a_message_with_the_wrong_arguments_is_not_printed_past_the_formatter(

@@ -6,7 +6,7 @@ import itertools
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -128,27 +128,9 @@ def test_what_is_refused_is_not_published_and_not_announced(
     assert announced == []
 
 
-def test_other_threads_go_on_while_one_tries(mount: Mount, store: SecretStore) -> None:
-    trying, done = threading.Event(), threading.Event()
-
-    def slow_hook(snapshot: Snapshot) -> None:
-        trying.set()
-        assert done.wait(20)
-
-    store.on_try.append(slow_hook)
-    mount.write({"DATABASE_PASSWORD": NEW_PASSWORD})
-    thread = threading.Thread(target=store.current)
-    thread.start()
-    try:
-        assert trying.wait(20)
-        assert password(store) == OLD_PASSWORD  # waiting for the hook, this would never end
-    finally:
-        done.set()
-        thread.join()
-    assert password(store) == NEW_PASSWORD
-
-
-def test_refresh_waits_for_the_thread_that_tries(mount: Mount, store: SecretStore) -> None:
+@pytest.fixture
+def done(mount: Mount, store: SecretStore) -> Iterator[threading.Event]:
+    """Let another thread try a new generation until this event is set."""
     trying, done = threading.Event(), threading.Event()
 
     def slow_hook(snapshot: Snapshot) -> None:
@@ -160,31 +142,26 @@ def test_refresh_waits_for_the_thread_that_tries(mount: Mount, store: SecretStor
     thread = threading.Thread(target=store.current)
     thread.start()
     assert trying.wait(20)
+    yield done
+    done.set()
+    thread.join()
+    assert password(store) == NEW_PASSWORD
+
+
+def test_other_threads_go_on_while_one_tries(store: SecretStore, done: threading.Event) -> None:
+    assert password(store) == OLD_PASSWORD  # waiting for the hook, this would never end
+
+
+def test_refresh_waits_for_the_thread_that_tries(store: SecretStore, done: threading.Event) -> None:
     threading.Timer(0.2, done.set).start()
     assert store.refresh()["DATABASE_PASSWORD"].reveal() == NEW_PASSWORD
-    thread.join()
 
 
 def test_refresh_does_not_wait_for_ever(
-    mount: Mount, store: SecretStore, monkeypatch: pytest.MonkeyPatch
+    store: SecretStore, done: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store_module, "REFRESH_SECONDS", 0.05)
-    trying, done = threading.Event(), threading.Event()
-
-    def slow_hook(snapshot: Snapshot) -> None:
-        trying.set()
-        assert done.wait(20)
-
-    store.on_try.append(slow_hook)
-    mount.write({"DATABASE_PASSWORD": NEW_PASSWORD})
-    thread = threading.Thread(target=store.current)
-    thread.start()
-    try:
-        assert trying.wait(20)
-        assert store.refresh()["DATABASE_PASSWORD"].reveal() == OLD_PASSWORD
-    finally:
-        done.set()
-        thread.join()
+    assert store.refresh()["DATABASE_PASSWORD"].reveal() == OLD_PASSWORD
 
 
 def test_refresh_looks_before_the_time_is_over(mount: Mount, clock: Clock) -> None:
