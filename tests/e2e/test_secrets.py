@@ -76,7 +76,7 @@ def test_no_value_stands_there(
 def planted(cluster: Cluster) -> Iterator[Needles]:
     """Plant a canary in every one of the places, and take it out again."""
     canary = f"canary-{secrets.token_hex(16)}"
-    chart = ("chart", "--namespace", "flask-app", "--reuse-values", "--wait")
+    chart = ("chart", "--namespace", "flask-app", "--reuse-values", "--wait", "--wait-for-jobs")
     cluster.run("helm", "upgrade", "flask-app", *chart, "--set", f"podAnnotations.canary={canary}")
     image = cluster.objects("deployments")[0]["spec"]["template"]["spec"]["containers"][0]["image"]
     hardened = {
