@@ -47,6 +47,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     logs.redact(store)
     metrics = Metrics()
     metrics.watch(store, logs.redactor)
+    if settings.database_ca_file:
+        metrics.watch_authorities(settings.database_ca_file)
     metrics.measure(app)
     app.session_interface = session.StoreSessionInterface(store)
     database = Database(settings, store, on_login_failure=metrics.database_login_failures.inc)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask
@@ -14,6 +17,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    Info,
     disable_created_metrics,
     start_http_server,
 )
@@ -38,6 +42,8 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
+        # the keeper finds pods by their addresses, and names them by this
+        Info("pod", "Which pod this is", registry=self.registry).info({"pod": socket.gethostname()})
         self.secrets_generation = Gauge(
             "secrets_generation",
             "When the secrets in use were made, in Unix seconds; 0 where their source does not say",
@@ -83,6 +89,14 @@ class Metrics:
         store.on_adopt.append(self._count_adopted)
         store.on_reject.append(self._count_rejected)
         redactor.on_hit = self.log_redactions.inc
+
+    def watch_authorities(self, file: Path) -> None:
+        """Tell until when the database's certificate can be verified with what is in `file`."""
+        Gauge(
+            "database_ca_expiry_timestamp_seconds",
+            "The end of the last certificate authority that the database is verified with",
+            registry=self.registry,
+        ).set_function(lambda: _last_end(file))
 
     def measure(self, app: Flask) -> None:
         """Count and time every request to `app`.
@@ -136,3 +150,14 @@ class Metrics:
             )
         found[0].inc()
         found[1].observe(seconds)
+
+
+def _last_end(file: Path) -> float:
+    """Return the end of the authority in `file` that lasts longest, in Unix seconds, or 0."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(file)
+    except OSError:  # ssl.SSLError is one
+        return 0
+    ends = (str(found["notAfter"]) for found in context.get_ca_certs())
+    return max(map(ssl.cert_time_to_seconds, ends), default=0)

@@ -19,19 +19,16 @@ from pathlib import Path
 from types import FrameType
 
 import psutil
-import psycopg
 
-from app.keeper.database import Server
-from app.keeper.fill import Contradiction, Keeper, Plan
 from app.keeper.folder_secrets import FolderSecrets
-from app.keeper.objects import Unavailable
+from app.keeper.keeper import PROBLEMS, Keeper
 from app.secret_files import Redactor
 from app.settings import Settings, SettingsError
 
+from .place import FOLDER, Running, plan
 from .postgres import Postgres
 from .problem import AFRESH, Problem
 
-FOLDER = Path(".local")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -51,7 +48,7 @@ def main() -> int:
             return _serve(settings)
     except (Problem, SettingsError) as problem:
         print(problem, file=sys.stderr)
-    except (Contradiction, Unavailable, OSError, psycopg.Error) as problem:
+    except (*PROBLEMS, OSError) as problem:
         print(f"{FOLDER} is broken: {problem}: {AFRESH}", file=sys.stderr)
     except KeyboardInterrupt:
         return 0
@@ -59,31 +56,18 @@ def main() -> int:
 
 
 def _serve(settings: Settings) -> int:
-    plan = _plan(settings, host="")
-    keeper = Keeper(FolderSecrets(FOLDER), plan, Redactor())
+    keeper = Keeper(FolderSecrets(FOLDER), plan(settings, database_host=""), Redactor())
     administrator = keeper.fill_administrator()
     password = administrator.password.reveal()
     postgres = Postgres(FOLDER / "postgres", administrator.user, password)
     try:
         postgres.start()
-        Keeper(FolderSecrets(FOLDER), _plan(settings, postgres.host), Redactor()).run()
+        Keeper(FolderSecrets(FOLDER), plan(settings, postgres.host), Redactor()).run()
+        Running(postgres.host, settings.host, settings.metrics_port).write()
         return _run_gunicorn(settings, postgres)
     finally:
         _ignore_signals()
         postgres.stop()
-
-
-def _plan(settings: Settings, host: str) -> Plan:
-    return Plan(
-        service_secret="secrets",  # noqa: S106 - a folder's name
-        administrator_secret="database-admin",  # noqa: S106 - another one
-        administrator="postgres",
-        authority_secret="",
-        certificates={},
-        database_certificate="",
-        server=Server(host, Postgres.port, settings.database_name, sslmode="disable"),
-        wait_seconds=0,
-    )
 
 
 def _run_gunicorn(settings: Settings, postgres: Postgres) -> int:

@@ -1,4 +1,4 @@
-"""The keeper's command line: ``python -m app.keeper run``.
+"""The keeper's command line: ``python -m app.keeper run``, ``rotate`` and ``status``.
 
 Exit status: 0 done, 1 it could not be done, 2 wrong usage or settings, 3 another
 keeper was quicker.
@@ -7,46 +7,85 @@ keeper was quicker.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import sys
+from collections.abc import Callable, Sequence
 
-import psycopg
 from pythonjsonlogger.json import JsonFormatter
 
 from ..secret_files import RedactingFormatter, Redactor, log_uncaught
-from .fill import Contradiction, Keeper
+from .keeper import PROBLEMS, Keeper
 from .kubernetes_secrets import KubernetesSecrets
-from .objects import Conflict, Unavailable
+from .objects import Conflict, SecretObjects
+from .plan import PARTS, Plan
 from .settings import SettingsError, plan_from
+from .status import status
 
 log = logging.getLogger("app.keeper")
 
 
 def main() -> int:
     """Run one command and return its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m app.keeper", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    commands.add_parser("run", help="fill what is empty, and end")
-    parser.parse_args()
+    arguments = command_line("python -m app.keeper").parse_args()
     redactor = Redactor()
-    _write_logs(redactor)
+    write_logs(redactor)
     try:
         plan = plan_from(os.environ)
-        Keeper(KubernetesSecrets(), plan, redactor).run()
     except SettingsError as problem:
         log.error("%s", problem)
         return 2
+    return do(arguments, KubernetesSecrets, plan, redactor)
+
+
+def command_line(program: str) -> argparse.ArgumentParser:
+    """Return the parser of the keeper's commands."""
+    parser = argparse.ArgumentParser(prog=program, description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    commands.add_parser("run", help="do what is due: fill, finish, rotate, retire, renew; and end")
+    rotate = commands.add_parser("rotate", help="the same, and rotate whatever its age")
+    rotate.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all, if none is named"
+    )
+    rotate.add_argument(
+        "--new-authority", action="store_true", help="sign the certificates with a new authority"
+    )
+    commands.add_parser("status", help="print ages, what is due, and each pod's generation")
+    return parser
+
+
+def do(
+    arguments: argparse.Namespace,
+    objects: Callable[[], SecretObjects],
+    plan: Plan,
+    redactor: Redactor,
+) -> int:
+    """Do what the command line asks for, and return the exit status."""
+    parts: Sequence[str] = getattr(arguments, "parts", ())
+    unknown = [part for part in parts if part not in PARTS]
+    if unknown:
+        log.error("%s can't be rotated: name some of %s", unknown[0], ", ".join(PARTS))
+        return 2
+    if arguments.command == "rotate":
+        parts = parts or PARTS
+    try:
+        place = objects()
+        if arguments.command == "status":
+            print(json.dumps(status(place, plan), indent=2))
+            return 0
+        Keeper(place, plan, redactor).run(parts, getattr(arguments, "new_authority", False))
     except Conflict as problem:
         log.warning("%s: giving way", problem)
         return 3
-    except (Contradiction, Unavailable, psycopg.Error) as problem:
+    except (*PROBLEMS, OSError) as problem:
         log.error("%s", problem)
         return 1
     return 0
 
 
-def _write_logs(redactor: Redactor) -> None:
+def write_logs(redactor: Redactor) -> None:
+    """Log one line of JSON for each step, without a secret."""
     lines = JsonFormatter(
         "{asctime}{levelname}{message}",
         style="{",

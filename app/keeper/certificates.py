@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -95,6 +96,53 @@ def is_for(certificate: str, names: Sequence[str]) -> bool:
     except x509.ExtensionNotFound:
         return False
     return set(found) == {_general_name(name) for name in names}
+
+
+def is_due(certificate: str) -> bool:
+    """Tell whether a PEM certificate is at two thirds of its life.
+
+    :raises ValueError: it is no certificate.
+    """
+    return datetime.now(UTC).timestamp() >= due_at(certificate)
+
+
+def due_at(certificate: str) -> float:
+    """Return when two thirds of a PEM certificate's life are over, in Unix seconds.
+
+    :raises ValueError: it is no certificate.
+    """
+    parsed = x509.load_pem_x509_certificate(certificate.encode())
+    life = parsed.not_valid_after_utc - parsed.not_valid_before_utc
+    return (parsed.not_valid_before_utc + life * 2 / 3).timestamp()
+
+
+def is_signed_by(certificate: str, authority: str) -> bool:
+    """Tell whether an authority signed a certificate, both in PEM.
+
+    :raises ValueError: one of them is no certificate.
+    """
+    signer = x509.load_pem_x509_certificate(authority.encode())
+    try:
+        x509.load_pem_x509_certificate(certificate.encode()).verify_directly_issued_by(signer)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def expires_at(certificate: str) -> int:
+    """Return the end of a PEM certificate's life, in Unix seconds.
+
+    :raises ValueError: it is no certificate.
+    """
+    return int(x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc.timestamp())
+
+
+def der(certificate: str) -> bytes:
+    """Return a PEM certificate in DER, as it is served.
+
+    :raises ValueError: it is no certificate.
+    """
+    return x509.load_pem_x509_certificate(certificate.encode()).public_bytes(Encoding.DER)
 
 
 def _builder(

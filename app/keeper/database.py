@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import secrets
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +22,13 @@ SCHEMA: Final = (Path(__file__).parent / "schema.sql").read_text()
 
 #: One keeper at a time changes roles; any number that nobody else uses will do.
 ADVISORY_LOCK: Final = 4_157_320_418
+
+#: How long a session that was told to end may take, in seconds.
+END_SECONDS: Final = 10.0
+
+#: What a client sends to ask for TLS: its length and a code.
+#: https://www.postgresql.org/docs/17/protocol-message-formats.html
+SSL_REQUEST: Final = struct.pack("!ii", 8, 80877103)
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,25 @@ class Server:
             return False
         return True
 
+    def certificate(self) -> bytes:
+        """Return the certificate that the server shows to a new connection, in DER.
+
+        :raises OSError: it can't be reached, or has none.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False  # which one it is, is the question
+        context.verify_mode = ssl.CERT_NONE
+        with socket.create_connection((self.host, self.port), timeout=5) as plain:
+            plain.sendall(SSL_REQUEST)
+            if plain.recv(1) != b"S":
+                raise ConnectionRefusedError("the database has no TLS")
+            with context.wrap_socket(plain) as encrypted:
+                return encrypted.getpeercert(binary_form=True) or b""
+
+
+class StillLetIn(Exception):
+    """The database lets in a role whose login was taken away."""
+
 
 class Administration:
     """What the administrator does to one database and its roles."""
@@ -90,6 +122,10 @@ class Administration:
         self._connection.execute(f"SET lock_timeout = {milliseconds}".encode())
         self._connection.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
 
+    def other(self, role: str) -> str:
+        """Return the one of the two login roles that is not `role`."""
+        return self.logins[1] if role == self.logins[0] else self.logins[0]
+
     def prepare(self) -> None:
         """Make the roles, the tables and the grants that are missing."""
         for role in (self.group, *self.logins):
@@ -107,21 +143,89 @@ class Administration:
 
     def let_in(self, login: Login) -> None:
         """Let a role log in with a password, of which the server sees a SCRAM verifier only."""
-        verifier = self._connection.pgconn.encrypt_password(
-            login.password.reveal().encode(), login.user.encode(), b"scram-sha-256"
+        self._set_password(login, "LOGIN")
+
+    def may_log_in(self, role: str) -> bool:
+        """Tell whether the role has the right to log in, with whatever password."""
+        return self._exists("SELECT 1 FROM pg_roles WHERE rolname = %s AND rolcanlogin", role)
+
+    def sessions(self, role: str) -> list[str]:
+        """Describe each session of a role: the program, and the address that it comes from."""
+        rows = self._connection.execute(
+            "SELECT coalesce(nullif(application_name, ''), 'unknown'), "
+            "coalesce(host(client_addr), 'local') FROM pg_stat_activity WHERE usename = %s",
+            [role],
         )
-        self._connection.execute(
-            sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(
-                sql.Identifier(login.user), sql.Literal(verifier.decode())
+        return [f"{program} from {address}" for program, address in rows]
+
+    def lock_out(self, role: str, server: Server) -> list[str]:
+        """Take a role's login away, end what is left of its sessions, and see it refused.
+
+        :returns: the sessions that had to be ended.
+        :raises StillLetIn: it is not refused.
+        :raises psycopg.Error: the database went away, or forbids it.
+        """
+        # With a password that is known here it has to be refused, so that a refusal does not
+        # depend on the password; and whatever password it had is gone with that.
+        known = Login(role, Secret("password", secrets.token_urlsafe(32)))
+        self._set_password(known, "NOLOGIN")
+        ended = self._end_sessions(role)
+        if server.accepts(known):
+            raise StillLetIn(f"the database still lets {role} in: see its pg_hba.conf")
+        # the server was there all the time: what was seen was a refusal
+        self._connection.execute("SELECT 1")
+        self._execute("ALTER ROLE {} PASSWORD NULL", role)
+        return ended
+
+    def reload_configuration(self) -> None:
+        """Let the server read its configuration, and its certificate, again."""
+        self._connection.execute("SELECT pg_reload_conf()")
+
+    def _end_sessions(self, role: str) -> list[str]:
+        ended = self.sessions(role)
+        deadline = time.monotonic() + END_SECONDS
+        while self.sessions(role):
+            if time.monotonic() > deadline:
+                raise StillLetIn(f"the sessions of {role} do not end")
+            self._connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [role]
             )
-        )
+            time.sleep(0.1)
+        return ended
 
     def _exists(self, query: str, name: str) -> bool:
         return self._connection.execute(query.encode(), [name]).fetchone() is not None
 
+    def _set_password(self, login: Login, right: str) -> None:
+        verifier = self._connection.pgconn.encrypt_password(
+            login.password.reveal().encode(), login.user.encode(), b"scram-sha-256"
+        )
+        self._connection.execute(
+            sql.SQL("ALTER ROLE {} {} PASSWORD {}").format(
+                sql.Identifier(login.user), sql.SQL(right), sql.Literal(verifier.decode())
+            )
+        )
+
     def _execute(self, statement: str, *names: str) -> None:
         identifiers = [sql.Identifier(name) for name in names]
         self._connection.execute(sql.SQL(statement).format(*identifiers))
+
+
+@contextmanager
+def administer(
+    server: Server, administrator: Login, wait_seconds: float
+) -> Iterator[Administration]:
+    """Administer the database, while no other keeper does.
+
+    The lock and what it protects share one connection: when that is lost, both are.
+
+    :raises psycopg.Error: the server can't be reached or refuses, or another keeper was at
+        work all the time.
+    """
+    with closing(server.connect(administrator)) as connection:
+        administration = Administration(connection, server.database)
+        administration.lock(wait_seconds)
+        yield administration
 
 
 def ensure_database(server: Server, administrator: Login) -> None:

@@ -5,22 +5,26 @@ It takes the place of the Kubernetes API where there is no cluster.
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from ..secret_files import Secret
-from .objects import Conflict, StoredSecret, Unavailable
+from .objects import NO_NOTES, Conflict, StoredSecret, Unavailable
+
+#: Stands beside the values, in the place of a Secret's annotations.
+NOTES: Final = ".notes.json"
 
 
 class FolderSecrets:
-    """The Secrets are folders under `root`, with files of mode 0400 in folders of mode 0700.
-
-    The caller sees to it that there is one writer at a time.
-    """
+    """The Secrets are folders under `root`, with files of mode 0400 in folders of mode 0700."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -31,24 +35,43 @@ class FolderSecrets:
         try:
             version = str(link.readlink())
             data = {path.name: Secret(path.name, path.read_text()) for path in link.iterdir()}
+            noted = data.pop(NOTES, None)
+            notes = json.loads(noted.reveal()) if noted else {}
         except FileNotFoundError:
             return StoredSecret(name, "", {})
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise Unavailable(f"can't read {link}: {_why(error)}", transient=False) from None
-        return StoredSecret(name, version, data)
+        return StoredSecret(name, version, data, notes)
 
-    def patch(self, secret: StoredSecret, data: Mapping[str, str]) -> StoredSecret:
+    def patch(
+        self, secret: StoredSecret, data: Mapping[str, str], notes: Mapping[str, str] = NO_NOTES
+    ) -> StoredSecret:
         """Write a new generation of the folder, if it still has the version of `secret`."""
         folder = self._root / secret.name
-        before = self.get(secret.name)
-        if before.version != secret.version:
-            raise Conflict(f"{folder} was changed by somebody else")
-        after = {**before.data, **{key: Secret(key, value) for key, value in data.items()}}
         try:
-            version = _write_generation(folder, after)
+            with _alone(folder):
+                before = self.get(secret.name)
+                if before.version != secret.version:
+                    raise Conflict(f"{folder} was changed by somebody else")
+                after = {**before.data, **{key: Secret(key, value) for key, value in data.items()}}
+                noted = {**before.notes, **notes}
+                files = {**after, NOTES: Secret(NOTES, json.dumps(noted))}
+                version = _write_generation(folder, files)
         except OSError as error:
             raise Unavailable(f"can't write {folder}: {_why(error)}", transient=False) from None
-        return StoredSecret(secret.name, version, after)
+        return StoredSecret(secret.name, version, after, noted)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Make the folder, where it is missing, and keep other writers waiting."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _write_generation(folder: Path, data: Mapping[str, Secret]) -> str:
@@ -56,7 +79,6 @@ def _write_generation(folder: Path, data: Mapping[str, Secret]) -> str:
 
     https://github.com/kubernetes/kubernetes/blob/master/pkg/volume/util/atomic_writer.go
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     stamp = time.strftime("..%Y_%m_%d_%H_%M_%S.", time.gmtime())
     generation = Path(tempfile.mkdtemp(prefix=stamp, dir=folder))  # mkdtemp gives it 0700
     for name, value in data.items():
@@ -67,7 +89,7 @@ def _write_generation(folder: Path, data: Mapping[str, Secret]) -> str:
     (folder / "..data_tmp").symlink_to(generation.name)
     (folder / "..data_tmp").replace(folder / "..data")
     for name in data:
-        if not (folder / name).is_symlink():
+        if name != NOTES and not (folder / name).is_symlink():
             (folder / name).symlink_to(Path("..data") / name)
     for old in folder.glob("..[0-9]*"):
         if old.name != generation.name:  # not the paths: mkdtemp makes its own absolute

@@ -5,16 +5,19 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from ..secret_files import Secret
-from .objects import Conflict, StoredSecret, Unavailable
+from .objects import NO_NOTES, Conflict, StoredSecret, Unavailable
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+#: What the names of the keeper's annotations begin with.
+PREFIX: Final = "keeper.flask-app/"
 
 
 class KubernetesSecrets:
@@ -32,11 +35,16 @@ class KubernetesSecrets:
         """Return the Secret as it is now."""
         return self._call("get", name, self._api.read_namespaced_secret)
 
-    def patch(self, secret: StoredSecret, data: Mapping[str, str]) -> StoredSecret:
-        """Set the keys in `data`, if the Secret still has the version of `secret`."""
+    def patch(
+        self, secret: StoredSecret, data: Mapping[str, str], notes: Mapping[str, str] = NO_NOTES
+    ) -> StoredSecret:
+        """Set keys and annotations at once, if the Secret still has the version of `secret`."""
         body = {
-            # a patch that names another resourceVersion than the object's is refused
-            "metadata": {"resourceVersion": secret.version},
+            "metadata": {
+                # a patch that names another resourceVersion than the object's is refused
+                "resourceVersion": secret.version,
+                "annotations": {f"{PREFIX}{name}": value for name, value in notes.items()},
+            },
             "data": {key: base64.b64encode(value.encode()).decode() for key, value in data.items()},
         }
         return self._call("patch", secret.name, self._api.patch_namespaced_secret, body=body)
@@ -65,4 +73,9 @@ def _stored(name: str, found: Any) -> StoredSecret:
         except UnicodeDecodeError:  # its message would show a byte
             problem = f"{key} in the Secret {name} is not UTF-8: remove it, and it is filled anew"
             raise Unavailable(problem, transient=False) from None
-    return StoredSecret(name, found.metadata.resource_version, data)
+    notes = {
+        annotation.removeprefix(PREFIX): value
+        for annotation, value in (found.metadata.annotations or {}).items()
+        if annotation.startswith(PREFIX)
+    }
+    return StoredSecret(name, found.metadata.resource_version, data, notes)

@@ -7,13 +7,15 @@ at once the second one gives way.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from ..secret_files import Secret
 
 #: The keys that are no secret: anybody may see them, also in a log.
 PUBLIC_KEYS: Final = frozenset({"DATABASE_USERNAME", "GENERATION", "username", "tls.crt", "ca.crt"})
+
+NO_NOTES: Final[Mapping[str, str]] = {}
 
 
 class Unavailable(Exception):
@@ -38,6 +40,8 @@ class StoredSecret:
     name: str
     version: str
     data: Mapping[str, Secret]
+    #: What the keeper noted beside the values: never a value, nor anything made from one.
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     def has(self, *keys: str) -> bool:
         """Tell whether all of these keys are there and not empty."""
@@ -46,6 +50,11 @@ class StoredSecret:
     def text(self, key: str) -> str:
         """Return the value of a key that is there."""
         return self.data[key].reveal()
+
+    def holds(self, data: Mapping[str, str], notes: Mapping[str, str]) -> bool:
+        """Tell whether this is what a patch with these values and notes would leave."""
+        values = all(self.data.get(key) == Secret(key, value) for key, value in data.items())
+        return values and notes.items() <= self.notes.items()
 
     def confidential(self) -> Iterator[Secret]:
         """Iterate over the values that nobody may see, whole and line by line."""
@@ -66,8 +75,10 @@ class SecretObjects(Protocol):
         :raises Unavailable: it can't be read.
         """
 
-    def patch(self, secret: StoredSecret, data: Mapping[str, str]) -> StoredSecret:
-        """Set the keys in `data`, if the Secret is still as `secret` has it.
+    def patch(
+        self, secret: StoredSecret, data: Mapping[str, str], notes: Mapping[str, str] = NO_NOTES
+    ) -> StoredSecret:
+        """Set the keys in `data` and in `notes` at once, if the Secret is as `secret` has it.
 
         :raises Conflict: it is not.
         :raises Unavailable: it can't be written.

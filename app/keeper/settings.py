@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .database import Server
-from .fill import Plan
+from .plan import Plan, Service
 
 
 class SettingsError(Exception):
@@ -53,5 +53,13 @@ def plan_from(values: Mapping[str, str]) -> Plan:
             sslmode=values.get("DATABASE_SSLMODE") or "verify-full",
             sslrootcert=values.get("DATABASE_CA_FILE", ""),
         ),
+        service=Service(
+            host=required("PODS_HOST"),
+            metrics_port=whole_number("PODS_METRICS_PORT", 9090),
+            tls_port=whole_number("PODS_TLS_PORT", 8443) if service_tls else 0,
+            settle_seconds=whole_number("SETTLE_SECONDS", 35),
+        ),
         wait_seconds=whole_number("WAIT_SECONDS", 300),
+        interval=whole_number("ROTATION_INTERVAL_SECONDS", 30 * 86400),
+        session_lifetime=whole_number("SESSION_LIFETIME_SECONDS", 86400),
     )

@@ -17,8 +17,8 @@ from typing import Final
 import psutil
 
 from app.keeper.database import Server
-from app.keeper.fill import Keeper
 from app.keeper.folder_secrets import FolderSecrets
+from app.keeper.keeper import Keeper
 from app.secret_files import Redactor
 from local.postgres import Postgres
 from local.problem import Problem

@@ -12,8 +12,9 @@ from flask.testing import FlaskClient
 
 from app import create_app
 from app.keeper.database import Login, Server
-from app.keeper.fill import Keeper, Plan
 from app.keeper.folder_secrets import FolderSecrets
+from app.keeper.keeper import Keeper
+from app.keeper.plan import Plan
 from app.secret_files import Redactor
 from app.settings import Settings
 from local.postgres import Postgres
@@ -46,6 +47,7 @@ def plan_for(server: Server) -> Plan:
         certificates={},
         database_certificate="",
         server=server,
+        service=None,
         wait_seconds=0,
     )
 

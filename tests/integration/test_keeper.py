@@ -12,12 +12,14 @@ import psycopg
 import pytest
 
 from app import KEYS
-from app.keeper import fill
+from app.keeper import access
 from app.keeper.certificates import is_for
 from app.keeper.database import ADVISORY_LOCK, Login
-from app.keeper.fill import Contradiction, Keeper
+from app.keeper.fill import login_of
 from app.keeper.folder_secrets import FolderSecrets
-from app.keeper.objects import Conflict, StoredSecret, Unavailable
+from app.keeper.keeper import Keeper
+from app.keeper.objects import NO_NOTES, Conflict, StoredSecret, Unavailable
+from app.keeper.plan import Contradiction
 from app.secret_files import Folder, Redactor, Secret
 from tests.integration.conftest import Database
 from tests.mount import SECRETS
@@ -39,8 +41,7 @@ def run(database: Database, redactor: Redactor | None = None) -> None:
 
 
 def service_login(database: Database) -> Login:
-    stored = FolderSecrets(database.root).get("secrets")
-    return Login(stored.text("DATABASE_USERNAME"), stored.data["DATABASE_PASSWORD"])
+    return login_of(FolderSecrets(database.root).get("secrets"))
 
 
 def test_fills_what_is_empty(fresh: Database) -> None:
@@ -77,7 +78,9 @@ def test_finishes_what_was_interrupted_before_the_secret_was_written(fresh: Data
         pass
 
     class DiesOnPatch(FolderSecrets):
-        def patch(self, secret: StoredSecret, data: Mapping[str, str]) -> StoredSecret:
+        def patch(
+            self, secret: StoredSecret, data: Mapping[str, str], notes: Mapping[str, str] = NO_NOTES
+        ) -> StoredSecret:
             raise Killed
 
     with pytest.raises(Killed):
@@ -96,9 +99,11 @@ def test_lets_the_secret_in_again_after_the_database_lost_it(fresh: Database) ->
 
 def test_the_second_of_two_keepers_gives_way(fresh: Database) -> None:
     class Slow(FolderSecrets):
-        def patch(self, secret: StoredSecret, data: Mapping[str, str]) -> StoredSecret:
+        def patch(
+            self, secret: StoredSecret, data: Mapping[str, str], notes: Mapping[str, str] = NO_NOTES
+        ) -> StoredSecret:
             FolderSecrets.patch(self, secret, {"GENERATION": "1"})
-            return FolderSecrets.patch(self, secret, data)
+            return FolderSecrets.patch(self, secret, data, notes)
 
     with pytest.raises(Conflict):
         Keeper(Slow(fresh.root), fresh.plan, Redactor()).run()
@@ -131,7 +136,7 @@ def test_waits_for_the_api_server(
                 raise Unavailable("it is away", transient=True)
             return FolderSecrets.get(self, name)
 
-    monkeypatch.setattr(fill, "PAUSE", 0)
+    monkeypatch.setattr(access, "PAUSE", 0)
     with caplog.at_level(logging.INFO):
         Keeper(Away(fresh.root), replace(fresh.plan, wait_seconds=60), Redactor()).run()
     waits = [r.getMessage() for r in caplog.records if "waiting" in r.getMessage()]
@@ -206,7 +211,7 @@ def test_makes_certificates_and_makes_them_anew_for_other_names(
     objects = FolderSecrets(fresh.root)
 
     def filled() -> dict[str, str]:
-        Keeper(objects, plan, Redactor()).fill_certificates()
+        Keeper(objects, plan, Redactor()).run()
         return {name: objects.get(name).version for name in ("ca", "tls")}
 
     first = filled()

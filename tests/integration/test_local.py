@@ -166,6 +166,7 @@ def test_secrets_stand_in_closed_files_in_the_kubelets_layout(running: Run) -> N
         "DATABASE_USERNAME",
         "DATABASE_PASSWORD",
         "GENERATION",
+        ".notes.json",
     }
     assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
     assert stat.S_IMODE(generation.stat().st_mode) == 0o700

@@ -117,7 +117,7 @@ def test_a_patch_names_the_version_that_it_is_for(
     assert api_server.requests[-1] == (
         "PATCH",
         "/api/v1/namespaces/shop/secrets/tls",
-        {"metadata": {"resourceVersion": "8"}, "data": {"B": encoded}},
+        {"metadata": {"resourceVersion": "8", "annotations": {}}, "data": {"B": encoded}},
     )
 
 

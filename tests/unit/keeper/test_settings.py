@@ -11,6 +11,7 @@ ENVIRONMENT = {
     "DATABASE_ADMIN_SECRET": "flask-app-database-admin",
     "DATABASE_HOST": "database",
     "DATABASE_NAME": "flask_app",
+    "PODS_HOST": "flask-app-metrics",
     "CA_SECRET": "flask-app-ca",
     "TLS_SECRET": "flask-app-tls",
     "TLS_NAMES": "flask-app,localhost",

@@ -1,0 +1,82 @@
+"""The keeper: does whatever is due, and can be killed at any point and run again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+
+import psycopg
+
+from ..secret_files import Redactor
+from .access import Access, DatabaseAccess
+from .database import Login, StillLetIn
+from .fill import ServiceFiller, fill_administrator
+from .objects import Conflict, SecretObjects, Unavailable
+from .plan import CERTIFICATES, Contradiction, Plan
+from .pods import Pods, PodsBehind
+from .renewal import Certificates
+from .rotation import Rotation
+
+log = logging.getLogger("app.keeper")
+
+#: What can go wrong with one part of the work. None of it may hold up the other parts.
+PROBLEMS = (Conflict, Contradiction, PodsBehind, StillLetIn, Unavailable, psycopg.Error)
+
+
+class Keeper:
+    """Fills, rotates and retires the secrets of one release."""
+
+    def __init__(self, objects: SecretObjects, plan: Plan, redactor: Redactor) -> None:
+        self._plan = plan
+        self._access = Access(objects, redactor, plan.wait_seconds)
+        self._pods = Pods(plan.service, plan.wait_seconds)
+        self._certificates = Certificates(self._access, plan, self._pods)
+
+    def run(self, asked_for: Iterable[str] = (), new_authority: bool = False) -> None:
+        """Fill what is empty, finish what was interrupted, and do what is due or asked for.
+
+        :param asked_for: some of `PARTS`, which are rotated whatever their age.
+        :param new_authority: also make a new certificate authority.
+        :raises Conflict: another keeper was quicker.
+        :raises Unavailable: a Secret could not be read or written.
+        :raises psycopg.Error: the database could not be reached, or refused.
+        :raises Contradiction: a Secret and the database contradict each other.
+        :raises PodsBehind: a pod does not take what was published.
+        :raises StillLetIn: the database did not lock a role.
+        """
+        if self._plan.authority_secret:
+            self._certificates.fill()
+        database = DatabaseAccess(self._access, self._plan, self.fill_administrator())
+        is_accepted = ServiceFiller(self._access, self._plan, database).fill()
+        rotation = Rotation(self._access, self._plan, database, self._pods)
+        work: list[Callable[[], None]] = [
+            lambda: rotation.run(asked_for, is_accepted),
+            rotation.retire,
+        ]
+        if self._plan.authority_secret:
+            asked = CERTIFICATES in asked_for
+            # around the others, so that the kubelet brings all of it at once
+            work.insert(0, lambda: self._certificates.renew(asked, new_authority))
+            work.append(lambda: self._certificates.finish(database))
+        _do_all(work)
+
+    def fill_administrator(self) -> Login:
+        """Make the database's administrator, where it is missing, and return it.
+
+        :raises Contradiction: it is missing, and somebody else's to make.
+        """
+        return fill_administrator(self._access, self._plan)
+
+
+def _do_all(work: Iterable[Callable[[], None]]) -> None:
+    """Do each piece of work, whatever becomes of the others; then raise the first problem."""
+    first: Exception | None = None
+    for piece in work:
+        try:
+            piece()
+        except PROBLEMS as problem:
+            if first:
+                log.error("%s", problem)
+            first = first or problem
+    if first:
+        raise first

@@ -1,0 +1,184 @@
+"""The rotation of the session key and of the database's password, step by step.
+
+docs/rotation.md explains the steps. Each begins with what the Secret says and ends
+with a patch of it, so that a keeper which is killed loses nothing: the next one goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Final
+
+from .access import Access, DatabaseAccess, log_step
+from .database import Administration, Login
+from .fill import let_in, login_of, new_key, new_password
+from .objects import StoredSecret
+from .plan import DATABASE, SESSION, Plan
+from .pods import Pods
+from .state import ANNOUNCED, IDLE, PROMOTED, Fallback, State
+
+log = logging.getLogger("app.keeper")
+
+#: How long sessions of the old role may go on after every pod is on the new one, in seconds;
+#: gunicorn gives a request as much. What is left then is none of the service's.
+GRACE_SECONDS: Final = 30.0
+#: Between two looks at the sessions, in seconds.
+PAUSE: Final = 0.5
+
+
+class Rotation:
+    """Rotates what the service's Secret holds, without a moment in which a pod is refused."""
+
+    def __init__(self, access: Access, plan: Plan, database: DatabaseAccess, pods: Pods) -> None:
+        self._access = access
+        self._plan = plan
+        self._database = database
+        self._pods = pods
+
+    def run(self, asked_for: Iterable[str], is_accepted: bool) -> None:
+        """Finish what was interrupted; then rotate what is asked for, or too old.
+
+        :param is_accepted: False: the database refuses the pair in the Secret, whatever wrote it.
+        :raises PodsBehind: a pod does not take what was published; both logins stay valid.
+        :raises Conflict: somebody else changed the Secret.
+        """
+        if not is_accepted:
+            log.warning("the database refuses the password in the Secret: a new one is made")
+            self._announce({DATABASE})
+        self._finish()
+        parts = {part for part in asked_for if part in (SESSION, DATABASE)} | self._due()
+        if parts:
+            self._announce(parts)
+            self._finish()
+
+    def retire(self) -> None:
+        """Drop each old session key whose time is over: no valid cookie was signed with it.
+
+        :raises Conflict: somebody else changed the Secret.
+        """
+        started = time.monotonic()
+        stored = self._access.get(self._plan.service_secret)
+        state = State.of(stored)
+        oldest = time.time() - self._plan.session_lifetime
+        kept = tuple(one for one in state.fallbacks if one.since is None or one.since > oldest)
+        if state.step == IDLE and kept != state.fallbacks:
+            state = replace(state.published(), fallbacks=kept)
+            self._access.patch(stored, state.values(), state.notes())
+            log_step("retired", started, generation=state.generation)
+
+    def _due(self) -> set[str]:
+        state = State.of(self._access.get(self._plan.service_secret))
+        oldest = time.time() - self._plan.interval
+        return {part for part, when in state.made.items() if when <= oldest}
+
+    def _announce(self, parts: set[str]) -> None:
+        self._access.retry(lambda: self._prepare_and_announce(parts), "the database")
+
+    def _prepare_and_announce(self, parts: set[str]) -> None:
+        started = time.monotonic()
+        with self._database.administer() as administration:
+            stored = self._access.get(self._plan.service_secret)
+            state = State.of(stored)
+            is_refused = DATABASE in parts and not self._accepts(stored)
+            if state.step != IDLE and not is_refused:
+                return  # by an earlier try of this one, or by another keeper
+            if state.step == ANNOUNCED:
+                parts = parts | state.parts
+            pair = {}
+            if DATABASE in parts:
+                pair = self._prepare(administration, stored, state)
+                log_step("prepared", started, role=pair["DATABASE_USERNAME"])
+                started = time.monotonic()
+                state = replace(state, made={**state.made, DATABASE: int(time.time())})
+            # one that was announced before is nobody's yet: it makes room for this one
+            fallbacks = tuple(one for one in state.fallbacks if one.since is not None)
+            if SESSION in parts:
+                key = self._access.new_secret("SECRET_KEY_FALLBACKS", new_key())
+                fallbacks = (Fallback(key, None), *fallbacks)
+            state = replace(
+                state.published(), step=ANNOUNCED, parts=frozenset(parts), fallbacks=fallbacks
+            )
+            self._access.patch(stored, {**pair, **state.values()}, state.notes())
+            log_step("announced", started, generation=state.generation)
+
+    def _prepare(
+        self, administration: Administration, stored: StoredSecret, state: State
+    ) -> dict[str, str]:
+        """Give the role that nobody uses a new password, and log in with it."""
+        role = administration.other(login_of(stored).user)
+        if state.step != IDLE and administration.sessions(role):
+            role = login_of(stored).user  # pods are still on the old one
+        password = self._access.new_secret("DATABASE_PASSWORD", new_password())
+        let_in(self._database.server(), administration, Login(role, password))
+        return {"DATABASE_USERNAME": role, "DATABASE_PASSWORD": password.reveal()}
+
+    def _finish(self) -> None:
+        """Go through the steps that are left, each after every pod is seen on the one before."""
+        while True:
+            stored = self._access.get(self._plan.service_secret)
+            state = State.of(stored)
+            if state.step == IDLE:
+                return
+            started = time.monotonic()
+            pods = self._pods.wait_for_generation(state.generation)
+            log_step("seen", started, generation=state.generation, pods=pods)
+            if state.step == ANNOUNCED and SESSION in state.parts and state.coming:
+                self._promote(stored, state)
+            else:
+                self._access.retry(
+                    lambda stored=stored: self._revoke(stored),  # type: ignore[misc]
+                    "the database",
+                )
+
+    def _promote(self, stored: StoredSecret, state: State) -> None:
+        """Sign with the new key; the old one verifies."""
+        started = time.monotonic()
+        stored = self._access.unchanged(stored)
+        now = int(time.time())
+        fallbacks = (
+            Fallback(stored.data["SECRET_KEY"], now),
+            *(one for one in state.fallbacks if one.since is not None),
+        )
+        key = next(one.key for one in state.fallbacks if one.since is None)
+        state = replace(
+            state.published(),
+            step=PROMOTED,
+            made={**state.made, SESSION: now},
+            fallbacks=fallbacks,
+        )
+        values = {"SECRET_KEY": key.reveal(), **state.values()}
+        self._access.patch(stored, values, state.notes())
+        log_step("promoted", started, generation=state.generation)
+
+    def _revoke(self, stored: StoredSecret) -> None:
+        """Take the old role's login away, see it refused, and write down that all is done."""
+        started = time.monotonic()
+        if DATABASE not in State.of(stored).parts:
+            self._close(self._access.unchanged(stored))
+            return
+        with self._database.administer() as administration:
+            # read while no other keeper changes roles: the one to lock is the one not in here
+            stored = self._access.unchanged(stored)
+            role = administration.other(login_of(stored).user)
+            while administration.sessions(role) and time.monotonic() - started < GRACE_SECONDS:
+                time.sleep(PAUSE)
+            for session in administration.lock_out(role, self._database.server()):
+                log.warning("ended a session of %s that was left: %s", role, session)
+            log_step("revoked", started, role=role)
+            self._close(stored)
+
+    def _close(self, stored: StoredSecret) -> None:
+        state = State.of(stored)
+        fallbacks = state.fallbacks
+        if state.step == PROMOTED:
+            # the last pod signed with it until now: its time begins here
+            fallbacks = (replace(fallbacks[0], since=int(time.time())), *fallbacks[1:])
+        state = replace(state, step=IDLE, parts=frozenset(), fallbacks=fallbacks)
+        self._access.patch(stored, {}, state.notes())
+        log.info("rotated", extra={"step": "rotated", "generation": state.generation})
+
+    def _accepts(self, stored: StoredSecret) -> bool:
+        return self._database.server().accepts(login_of(stored))

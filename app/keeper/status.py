@@ -1,0 +1,59 @@
+"""What the keeper knows: ages, what is due, and which pod has what. Never a value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from ..secret_files import Redactor
+from .access import Access
+from .certificates import due_at, expires_at
+from .objects import SecretObjects
+from .plan import PARTS, Plan
+from .pods import Pods
+from .state import IDLE, State
+
+
+def status(objects: SecretObjects, plan: Plan) -> Mapping[str, Any]:
+    """Describe the release's secrets and its pods, as something to be printed as JSON.
+
+    :raises Unavailable: a Secret can't be read.
+    :raises OSError: the pods can't be looked up.
+    """
+    access = Access(objects, Redactor(), plan.wait_seconds)
+    stored = access.get(plan.service_secret)
+    state = State.of(stored)
+    due = {part: when + plan.interval for part, when in state.made.items()}
+    return {
+        "generation": state.generation,
+        "rotation": "none" if state.step == IDLE else state.step,
+        **{
+            part: {"made": _time(state.made[part]), "due": _time(due[part])}
+            for part in PARTS
+            if part in due
+        },
+        "session_keys": {"sign": 1, "verify": 1 + len(state.fallbacks)},
+        "role": stored.text("DATABASE_USERNAME") if stored.has("DATABASE_USERNAME") else "",
+        "certificates": {
+            name: _certificate(access, name)
+            for name in (plan.authority_secret, *plan.certificates)
+            if name
+        },
+        "pods": [
+            {"name": pod.name, "generation": pod.generation, "problem": pod.problem}
+            for pod in Pods(plan.service, plan.wait_seconds).look()
+        ],
+    }
+
+
+def _certificate(access: Access, name: str) -> dict[str, str]:
+    stored = access.get(name)
+    if not stored.has("tls.crt"):
+        return {}
+    certificate = stored.text("tls.crt")
+    return {"due": _time(due_at(certificate)), "ends": _time(expires_at(certificate))}
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

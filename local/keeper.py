@@ -1,0 +1,75 @@
+"""``python -m local.keeper rotate``: the keeper, for what `make run` serves in another terminal."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import sys
+
+from app.keeper.__main__ import command_line, do
+from app.keeper.folder_secrets import FolderSecrets
+from app.keeper.plan import CERTIFICATES, Service
+from app.secret_files import RedactingFormatter, Redactor
+from app.settings import Settings, SettingsError
+
+from .place import FOLDER, Running, plan
+
+#: A change is seen within a second or so, where there is no kubelet on the way.
+WAIT_SECONDS = 60
+
+
+def main() -> int:
+    """Run one of the keeper's commands, and return its exit status."""
+    arguments = command_line("python -m local.keeper").parse_args()
+    redactor = Redactor()
+    _write_steps(redactor)
+    if CERTIFICATES in getattr(arguments, "parts", ()):
+        print("There are no certificates here: `make run` serves plain HTTP.", file=sys.stderr)
+        return 2
+    if not _is_running():
+        print("Nothing is served here: start `make run` in another terminal.", file=sys.stderr)
+        return 1
+    try:
+        settings = Settings.load()
+    except SettingsError as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    running = Running.read()
+    service = Service(running.host, running.metrics_port)
+    return do(
+        arguments,
+        lambda: FolderSecrets(FOLDER),
+        plan(settings, running.database_host, service, WAIT_SECONDS),
+        redactor,
+    )
+
+
+def _is_running() -> bool:
+    """Tell whether a `make run` of this folder has its lock."""
+    try:
+        with (FOLDER / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return (FOLDER / "running.json").exists()
+    except OSError:
+        pass
+    return False
+
+
+class _Steps(logging.Formatter):
+    """A line for a person: the seconds that a step took, and what it was."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        seconds = getattr(record, "seconds", None)
+        taken = "" if seconds is None else f"{seconds:.1f}s"
+        return f"{taken:>7}  {super().format(record)}"
+
+
+def _write_steps(redactor: Redactor) -> None:
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(RedactingFormatter(_Steps(), redactor))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

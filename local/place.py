@@ -1,0 +1,55 @@
+"""Where `make run` keeps its things, and where what it serves is found."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from app.keeper.database import Server
+from app.keeper.plan import Plan, Service
+from app.settings import Settings
+
+from .postgres import Postgres
+
+FOLDER = Path(".local")
+
+
+@dataclass(frozen=True)
+class Running:
+    """What somebody else has to know of a `make run` that is at work."""
+
+    #: The folder of PostgreSQL's socket.
+    database_host: str
+    host: str
+    metrics_port: int
+
+    @classmethod
+    def read(cls) -> Running:
+        """Read what the last `make run` of this folder wrote.
+
+        :raises OSError: there was none.
+        """
+        return cls(**json.loads((FOLDER / "running.json").read_text()))
+
+    def write(self) -> None:
+        """Write it for others to read."""
+        (FOLDER / "running.json").write_text(json.dumps(asdict(self)))
+
+
+def plan(
+    settings: Settings, database_host: str, service: Service | None = None, wait_seconds: float = 0
+) -> Plan:
+    """Return what the keeper keeps in `.local`: as in the cluster, but for certificates."""
+    return Plan(
+        service_secret="secrets",  # noqa: S106 - a folder's name
+        administrator_secret="database-admin",  # noqa: S106 - another one
+        administrator="postgres",
+        authority_secret="",
+        certificates={},
+        database_certificate="",
+        server=Server(database_host, Postgres.port, settings.database_name, sslmode="disable"),
+        service=service,
+        wait_seconds=wait_seconds,
+        session_lifetime=settings.session_lifetime_seconds,
+    )
