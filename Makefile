@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 
 # The kind cluster, and the port of this machine that leads to it: 8443, unless another is named.
 CLUSTER ?= flask-app
-export CLUSTER HTTPS_PORT
+export CLUSTER HTTPS_PORT PARTS
 
 .PHONY: help
 help: ## List the targets
@@ -53,6 +53,10 @@ cluster: ## Make the kind cluster
 .PHONY: deploy
 deploy: ## Make the cluster, build the image, install or upgrade the release (HTTPS_PORT=…)
 	@cluster/deploy
+
+.PHONY: rotate
+rotate: $(VENV)/installed ## Rotate what is deployed, or what `make run` serves (PARTS=…)
+	@cluster/rotate
 
 .PHONY: e2e
 e2e: $(VENV)/installed ## Deploy to a cluster of its own and prove it (KEEP=1, E2E_ARGS=… for pytest)

@@ -48,6 +48,7 @@ class Rendered:
         specs = {}
         for owner in self.objects:
             spec = owner.get("spec", {})
+            spec = spec.get("jobTemplate", {}).get("spec", spec)
             pod = spec if owner["kind"] == "Pod" else spec.get("template", {}).get("spec")
             if pod:
                 specs[f"{owner['kind']}/{owner['metadata']['name']}"] = pod

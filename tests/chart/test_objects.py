@@ -67,6 +67,7 @@ def test_what_is_rendered_by_default(render: Render) -> None:
     assert names == sorted(
         [
             "ConfigMap/flask-app-database",
+            "CronJob/flask-app-keeper",
             "Deployment/flask-app",
             job,
             "Pod/flask-app-test",
@@ -139,7 +140,7 @@ def test_no_secret_goes_through_the_environment(render: Render, variant: dict[st
 def test_only_the_keeper_has_a_token(render: Render, variant: dict[str, Any]) -> None:
     rendered = render(**variant)
     for owner, pod in rendered.pods().items():
-        assert pod["automountServiceAccountToken"] is owner.startswith("Job/"), owner
+        assert pod["automountServiceAccountToken"] is ("Job/" in owner), owner
     for account in rendered.of_kind("ServiceAccount"):
         assert account["automountServiceAccountToken"] is False
 
