@@ -46,12 +46,16 @@ class KeyPair:
     key: str = field(repr=False)
 
 
-def new_authority(name: str) -> KeyPair:
-    """Make a certificate authority that signs itself."""
+def new_authority(name: str, after: int = 0) -> KeyPair:
+    """Make a certificate authority that signs itself.
+
+    :param after: when its predecessor ends, in Unix seconds; it ends later.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _name(name)
+    rest = datetime.fromtimestamp(after + 1, UTC) - datetime.now(UTC)
     certificate = (
-        _builder(subject, key.public_key(), AUTHORITY_LIFETIME)
+        _builder(subject, key.public_key(), max(AUTHORITY_LIFETIME, rest))
         .issuer_name(subject)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage("key_cert_sign", "crl_sign"), critical=True)
@@ -66,8 +70,12 @@ def new_certificate(authority: KeyPair, names: Sequence[str]) -> KeyPair:
     :raises ValueError: `authority` is no certificate with its key.
     """
     signer = x509.load_pem_x509_certificate(authority.certificate.encode())
-    signing_key = load_pem_private_key(authority.key.encode(), password=None)
-    if not isinstance(signing_key, ec.EllipticCurvePrivateKey):
+    try:
+        signing_key = load_pem_private_key(authority.key.encode(), password=None)
+    except TypeError:
+        raise ValueError("the certificate authority's key is locked with a password") from None
+    is_its_own = signing_key.public_key() == signer.public_key()
+    if not isinstance(signing_key, ec.EllipticCurvePrivateKey) or not is_its_own:
         raise ValueError("the certificate authority's key is not one that this program made")
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = (
@@ -122,9 +130,10 @@ def is_signed_by(certificate: str, authority: str) -> bool:
     :raises ValueError: one of them is no certificate.
     """
     signer = x509.load_pem_x509_certificate(authority.encode())
+    parsed = x509.load_pem_x509_certificate(certificate.encode())
     try:
-        x509.load_pem_x509_certificate(certificate.encode()).verify_directly_issued_by(signer)
-    except InvalidSignature:
+        parsed.verify_directly_issued_by(signer)
+    except (InvalidSignature, TypeError, ValueError):  # also of another name, or kind of key
         return False
     return True
 

@@ -172,10 +172,16 @@ class Administration:
         ended = self._end_sessions(role)
         if server.accepts(known):
             raise StillLetIn(f"the database still lets {role} in: see its pg_hba.conf")
-        # the server was there all the time: what was seen was a refusal
-        self._connection.execute("SELECT 1")
+        self.see_alive()
         self._execute("ALTER ROLE {} PASSWORD NULL", role)
         return ended
+
+    def see_alive(self) -> None:
+        """See that the server was there all the time: what was seen before was a refusal.
+
+        :raises psycopg.OperationalError: it went away.
+        """
+        self._connection.execute("SELECT 1")
 
     def reload_configuration(self) -> None:
         """Let the server read its configuration, and its certificate, again."""

@@ -104,8 +104,10 @@ class ServiceFiller:
         if not stored.has("SECRET_KEY"):
             values["SECRET_KEY"] = new_key()
         if not stored.has("DATABASE_USERNAME", "DATABASE_PASSWORD"):
+            # not one that pods may still be at work with, if somebody emptied the Secret
+            unused = [role for role in administration.logins if not administration.sessions(role)]
             login = Login(
-                administration.logins[0],
+                (unused or administration.logins)[0],
                 self._access.new_secret("DATABASE_PASSWORD", new_password()),
             )
             let_in(server, administration, login)
@@ -113,8 +115,9 @@ class ServiceFiller:
             values["DATABASE_PASSWORD"] = login.password.reveal()
         if "SECRET_KEY_FALLBACKS" not in stored.data:
             values["SECRET_KEY_FALLBACKS"] = ""
-        if values or not stored.has("GENERATION"):
-            values["GENERATION"] = str(State.of(stored).next_generation())
+        state = State.of(stored)
+        if values or not state.generation:  # none, or one that no pod takes
+            values["GENERATION"] = str(state.next_generation())
         return values
 
     def _admit(self, server: Server, administration: Administration, stored: StoredSecret) -> bool:
@@ -145,9 +148,11 @@ def let_in(server: Server, administration: Administration, login: Login) -> None
     """Let a role log in, and see that it is let in.
 
     :raises Contradiction: it is not.
+    :raises psycopg.Error: the database went away.
     """
     administration.let_in(login)
     if not server.accepts(login):
+        administration.see_alive()
         raise Contradiction(
             f"the database refuses {login.user} right after its password was set: see its "
             "pg_hba.conf"

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -33,15 +33,18 @@ class FolderSecrets:
         """Return the Secret as it is now; one that was never written is empty."""
         link = self._root / name / "..data"
         try:
-            version = str(link.readlink())
-            data = {path.name: Secret(path.name, path.read_text()) for path in link.iterdir()}
-            noted = data.pop(NOTES, None)
-            notes = json.loads(noted.reveal()) if noted else {}
+            while True:
+                version = str(link.readlink())
+                stored = StoredSecret(name, "", {})
+                with suppress(FileNotFoundError):
+                    stored = _read_generation(name, version, link.parent / version)
+                # swapped meanwhile: what was read may be half of what is removed
+                if str(link.readlink()) == version:
+                    return stored
         except FileNotFoundError:
             return StoredSecret(name, "", {})
         except (OSError, ValueError) as error:
             raise Unavailable(f"can't read {link}: {_why(error)}", transient=False) from None
-        return StoredSecret(name, version, data, notes)
 
     def patch(
         self, secret: StoredSecret, data: Mapping[str, str], notes: Mapping[str, str] = NO_NOTES
@@ -72,6 +75,12 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _read_generation(name: str, version: str, folder: Path) -> StoredSecret:
+    data = {path.name: Secret(path.name, path.read_text()) for path in folder.iterdir()}
+    noted = data.pop(NOTES, None)
+    return StoredSecret(name, version, data, json.loads(noted.reveal()) if noted else {})
 
 
 def _write_generation(folder: Path, data: Mapping[str, Secret]) -> str:

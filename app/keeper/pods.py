@@ -14,14 +14,15 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from math import isfinite
 from typing import Final
 
 from .plan import Service
 
 #: How long one pod may take to answer, in seconds.
 ANSWER_SECONDS: Final = 2.0
-#: So many are asked at once: each takes a file descriptor.
-AT_ONCE: Final = 400
+#: So many are asked at once: each takes a file descriptor, and with TLS a third of a megabyte.
+AT_ONCE: Final = 200
 #: A longer answer is none of the service's.
 MAX_BYTES: Final = 64 * 1024
 #: Between the end of one look at all pods and the next, in seconds.
@@ -90,14 +91,22 @@ class Pods:
             return []
         return self._ask(_handshake, self._service, self._service.tls_port)
 
-    def wait_for_generation(self, generation: int) -> int:
+    def wait_for_generation(
+        self, generation: int, see_current: Callable[[], object] = lambda: None
+    ) -> int:
         """Wait until every pod uses it, and return how many there are.
 
+        :param see_current: called before each look; it raises what ends the wait.
         :raises PodsBehind: the time is over.
         """
+
+        def look() -> list[Pod]:
+            see_current()
+            return self.look()
+
         return self.wait(
             lambda pod: pod.generation == generation,
-            self.look,
+            look,
             f"generation {generation}",
             # another keeper may have published it; its number is the time
             published=min(generation, time.time()),
@@ -175,8 +184,10 @@ async def _in_time(question: Callable[[str, int], Awaitable[Pod]], address: str,
             return await question(address, port)
     except TimeoutError:
         problem = f"does not answer within {ANSWER_SECONDS:g} s"
-    except (OSError, ValueError) as error:
-        problem = f"does not answer: {getattr(error, 'strerror', None) or type(error).__name__}"
+    except OSError as error:
+        problem = f"does not answer: {error.strerror or type(error).__name__}"
+    except ValueError:
+        problem = "does not answer with its metrics"
     return Pod(address, address, {}, problem=problem)
 
 
@@ -193,7 +204,7 @@ async def _scrape(address: str, port: int) -> Pod:
         return Pod(address, address, {}, problem="does not answer with its metrics")
     name = re.search(r'^pod_info\{pod="([^"\\]+)"\}', text, re.MULTILINE)
     found = re.findall(r"^([a-z_]+) ([-+.e0-9]+)$", text, re.MULTILINE)
-    metrics = {metric: float(value) for metric, value in found}
+    metrics = {metric: float(value) for metric, value in found if isfinite(float(value))}
     problem = "" if "secrets_generation" in metrics else "does not tell its generation"
     return Pod(address, name.group(1) if name else address, metrics, problem=problem)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from .access import Access, DatabaseAccess, log_step
 from .certificates import (
@@ -35,7 +36,8 @@ class Certificates:
         self._access = access
         self._plan = plan
         self._pods = pods
-        self._renewed: set[str] = set()
+        #: When this run renewed which, in Unix seconds.
+        self._renewed: dict[str, float] = {}
 
     def fill(self) -> None:
         """Make the authority, where it is missing, and the certificates that are not as planned.
@@ -44,10 +46,14 @@ class Certificates:
         """
         stored = self._access.get(self._plan.authority_secret)
         if not stored.has("tls.crt", "tls.key"):
-            pair = new_authority(stored.name)
-            data = {"tls.crt": pair.certificate, "tls.key": pair.key, "ca.crt": pair.certificate}
-            stored = self._patch(stored, data, "filled")
+            # of one that was lost, certificates may be served
+            lost = (
+                _parsed(found, "ca.crt") for found in self._certificates() if found.has("ca.crt")
+            )
+            stored = self._new_authority(stored, next(lost, ""), "filled")
         _parsed(stored)
+        if stored.has("ca.crt"):
+            _parsed(stored, "ca.crt")
         for name, names in self._plan.certificates.items():
             found = self._access.get(name)
             if not found.has("tls.crt", "tls.key", "ca.crt") or not _fits(found, names):
@@ -63,8 +69,10 @@ class Certificates:
         :raises Conflict: somebody else changed a Secret.
         """
         authority = self._access.get(self._plan.authority_secret)
-        if new_authority_too or is_due(authority.text("tls.crt")):
-            authority = self._replace_authority(authority)
+        # one at a time: what is not yet of the last one has to move first
+        is_moving = any(self._is_of_old(stored, authority) for stored in self._certificates())
+        if (new_authority_too or is_due(authority.text("tls.crt"))) and not is_moving:
+            authority = self._new_authority(authority, _trusted(authority), "authority replaced")
         self._trust(authority)
         for stored in self._certificates():
             is_due_now = asked_for or is_due(stored.text("tls.crt"))
@@ -78,7 +86,8 @@ class Certificates:
         :raises Conflict: somebody else changed a Secret.
         """
         authority = self._access.get(self._plan.authority_secret)
-        if any(self._is_of_old(stored, authority) for stored in self._certificates()):
+        is_old = any(self._is_of_old(stored, authority) for stored in self._certificates())
+        if is_old and self._plan.database_certificate:
             self._see_trusted(authority)
         for stored in self._certificates():
             if self._is_of_old(stored, authority):
@@ -89,18 +98,16 @@ class Certificates:
                 self._see_service(stored)
         self._forget_old_authority(authority)
 
-    def _replace_authority(self, stored: StoredSecret) -> StoredSecret:
-        pair = new_authority(stored.name)
-        return self._patch(
-            stored,
-            {
-                "tls.crt": pair.certificate,
-                "tls.key": pair.key,
-                "ca.crt": pair.certificate + stored.text("tls.crt"),
-            },
-            "authority replaced",
-            {"made": str(int(time.time()))},
-        )
+    def _new_authority(self, stored: StoredSecret, before: str, what: str) -> StoredSecret:
+        """Make an authority, and trust those `before` it, too."""
+        # pods tell which ones they have by the last end
+        pair = new_authority(stored.name, after=expires_at(before) if before else 0)
+        data = {
+            "tls.crt": pair.certificate,
+            "tls.key": pair.key,
+            "ca.crt": pair.certificate + before,
+        }
+        return self._patch(stored, data, what, {"made": str(int(time.time()))})
 
     def _trust(self, authority: StoredSecret) -> None:
         """Let every Secret trust what the authority's does."""
@@ -115,7 +122,7 @@ class Certificates:
         return not is_signed_by(stored.text("tls.crt"), authority.text("tls.crt"))
 
     def _renew(self, stored: StoredSecret, authority: StoredSecret) -> StoredSecret:
-        self._renewed.add(stored.name)
+        self._renewed[stored.name] = time.time()
         return self._issue(stored, authority, "renewed")
 
     def _issue(self, stored: StoredSecret, authority: StoredSecret, what: str) -> StoredSecret:
@@ -133,7 +140,10 @@ class Certificates:
         end = expires_at(authority.text("tls.crt"))
         pods = self._pods.wait(
             lambda pod: pod.metrics.get("database_ca_expiry_timestamp_seconds") == end,
-            self._pods.look,
+            lambda: [
+                replace(pod, problem=pod.problem or "does not trust it")
+                for pod in self._pods.look()
+            ],
             "the new certificate authority",
         )
         log_step("authority seen", started, pods=pods)
@@ -145,6 +155,7 @@ class Certificates:
             lambda pod: pod.certificate == served,
             self._pods.certificates,
             f"the certificate in {stored.name}",
+            published=self._renewed[stored.name],
         )
         log_step("certificate seen", started, pods=pods)
 
@@ -198,12 +209,12 @@ def _fits(stored: StoredSecret, names: tuple[str, ...]) -> bool:
     return is_for(_parsed(stored), names)
 
 
-def _parsed(stored: StoredSecret) -> str:
+def _parsed(stored: StoredSecret, key: str = "tls.crt") -> str:
     """Return the certificate in a Secret, in PEM, which is known to be one.
 
     :raises Contradiction: it is something else.
     """
-    certificate = stored.text("tls.crt")
+    certificate = stored.text(key)
     try:
         der(certificate)
     except ValueError:

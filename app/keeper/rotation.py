@@ -90,7 +90,8 @@ class Rotation:
             pair = {}
             if DATABASE in parts:
                 pair = self._prepare(administration, stored, state)
-                log_step("prepared", started, role=pair["DATABASE_USERNAME"])
+                role = pair["DATABASE_USERNAME"]
+                log_step("prepared", started, role=role, generation=state.generation)
                 started = time.monotonic()
                 state = replace(state, made={**state.made, DATABASE: int(time.time())})
             # one that was announced before is nobody's yet: it makes room for this one
@@ -98,8 +99,10 @@ class Rotation:
             if SESSION in parts:
                 key = self._access.new_secret("SECRET_KEY_FALLBACKS", new_key())
                 fallbacks = (Fallback(key, None), *fallbacks)
+            # what was promoted stays so: the time of the old key begins when all is done
+            step = PROMOTED if state.step == PROMOTED and SESSION not in parts else ANNOUNCED
             state = replace(
-                state.published(), step=ANNOUNCED, parts=frozenset(parts), fallbacks=fallbacks
+                state.published(), step=step, parts=frozenset(parts), fallbacks=fallbacks
             )
             self._access.patch(stored, {**pair, **state.values()}, state.notes())
             log_step("announced", started, generation=state.generation)
@@ -123,7 +126,7 @@ class Rotation:
             if state.step == IDLE:
                 return
             started = time.monotonic()
-            pods = self._pods.wait_for_generation(state.generation)
+            pods = self._see(stored, state.generation)
             log_step("seen", started, generation=state.generation, pods=pods)
             if state.step == ANNOUNCED and SESSION in state.parts and state.coming:
                 self._promote(stored, state)
@@ -132,6 +135,10 @@ class Rotation:
                     lambda stored=stored: self._revoke(stored),  # type: ignore[misc]
                     "the database",
                 )
+
+    def _see(self, stored: StoredSecret, generation: int) -> int:
+        """Wait until every pod has what is stored, unless somebody else stores something newer."""
+        return self._pods.wait_for_generation(generation, lambda: self._access.unchanged(stored))
 
     def _promote(self, stored: StoredSecret, state: State) -> None:
         """Sign with the new key; the old one verifies."""
@@ -165,20 +172,24 @@ class Rotation:
             role = administration.other(login_of(stored).user)
             while administration.sessions(role) and time.monotonic() - started < GRACE_SECONDS:
                 time.sleep(PAUSE)
+            stored = self._access.unchanged(stored)  # somebody may have named that role meanwhile
             for session in administration.lock_out(role, self._database.server()):
                 log.warning("ended a session of %s that was left: %s", role, session)
-            log_step("revoked", started, role=role)
+            generation = State.of(stored).generation
+            log_step("revoked", started, role=role, generation=generation)
             self._close(stored)
 
     def _close(self, stored: StoredSecret) -> None:
+        started = time.monotonic()
         state = State.of(stored)
         fallbacks = state.fallbacks
         if state.step == PROMOTED:
             # the last pod signed with it until now: its time begins here
-            fallbacks = (replace(fallbacks[0], since=int(time.time())), *fallbacks[1:])
+            now = int(time.time())
+            fallbacks = (*(replace(one, since=now) for one in fallbacks[:1]), *fallbacks[1:])
         state = replace(state, step=IDLE, parts=frozenset(), fallbacks=fallbacks)
         self._access.patch(stored, {}, state.notes())
-        log.info("rotated", extra={"step": "rotated", "generation": state.generation})
+        log_step("rotated", started, generation=state.generation)
 
     def _accepts(self, stored: StoredSecret) -> bool:
         return self._database.server().accepts(login_of(stored))

@@ -6,6 +6,7 @@ point leaves a Secret from which the next one goes on.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -103,5 +104,5 @@ def _fallbacks(stored: StoredSecret) -> tuple[Fallback, ...]:
 
 
 def _number(text: str) -> int:
-    """Return the whole number that is written there, or 0."""
-    return int(text) if text.isascii() and text.isdigit() else 0
+    """Return the whole number that is written there, or 0; a time has 11 digits at most."""
+    return int(text) if re.fullmatch("[0-9]{1,11}", text) else 0

@@ -52,7 +52,10 @@ def _certificate(access: Access, name: str) -> dict[str, str]:
     if not stored.has("tls.crt"):
         return {}
     certificate = stored.text("tls.crt")
-    return {"due": _time(due_at(certificate)), "ends": _time(expires_at(certificate))}
+    try:
+        return {"due": _time(due_at(certificate)), "ends": _time(expires_at(certificate))}
+    except ValueError:
+        return {"problem": "holds something else than a certificate"}
 
 
 def _time(seconds: float) -> str:

@@ -31,13 +31,13 @@ POOLS: dict[str, Mapping[str, Any]] = {
 class Load:
     """Threads that ask the database all the time, and what came of it."""
 
-    def __init__(self, database: ServiceDatabase) -> None:
+    def __init__(self, database: ServiceDatabase, threads: int = THREADS) -> None:
         self.database = database
         self.queries = 0
         self.roles: set[str] = set()
         self.failures: list[str] = []
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(THREADS)]
+        self._threads = [threading.Thread(target=self._ask) for _ in range(threads)]
 
     def _ask(self) -> None:
         while not self._stop.is_set():

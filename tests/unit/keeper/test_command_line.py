@@ -1,4 +1,4 @@
-"""``python -m app.keeper``: its exit status, and that it logs one line of JSON for a problem."""
+"""``python -m app.keeper``: its usage, its exit status, and one line of JSON for a problem."""
 
 from __future__ import annotations
 
@@ -6,9 +6,18 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
+from app.keeper.__main__ import command_line, do
+from app.keeper.keeper import Keeper
+from app.keeper.kubernetes_secrets import KubernetesSecrets
+from app.keeper.objects import NO_NOTES, Conflict, SecretObjects, StoredSecret
+from app.keeper.plan import PARTS
+from app.keeper.settings import plan_from
+from app.secret_files import Redactor
 from tests.unit.keeper.test_settings import ENVIRONMENT
 
 
@@ -41,3 +50,74 @@ def test_what_can_not_be_done_is_1() -> None:
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert json.loads(line)["message"].startswith("this is no pod with a token")
+
+
+def test_a_part_that_can_not_be_rotated_is_2() -> None:
+    done = keeper("rotate", "session", "nonsense", **ENVIRONMENT)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    message = "nonsense can't be rotated: name some of session, database, certificates"
+    assert json.loads(line)["message"] == message
+
+
+@pytest.mark.parametrize("line", ["status now", "run --new-authority", "rotate --all"])
+def test_what_belongs_to_another_command_is_wrong_usage(line: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        command_line("keeper").parse_args(line.split())
+
+
+@pytest.mark.parametrize("line", ["rotate", "rotate session database", "status"])
+def test_each_command_needs_the_api_server(line: str, caplog: pytest.LogCaptureFixture) -> None:
+    arguments = command_line("keeper").parse_args(line.split())
+    assert do(arguments, KubernetesSecrets, plan_from(ENVIRONMENT), Redactor()) == 1
+    (message,) = caplog.messages
+    assert message.startswith("this is no pod with a token")
+
+
+class Empty(SecretObjects):
+    """A place in which every Secret is empty, and stays so."""
+
+    def get(self, name: str) -> StoredSecret:
+        return StoredSecret(name, "", {})
+
+    def patch(
+        self, secret: StoredSecret, data: Mapping[str, str], notes: Mapping[str, str] = NO_NOTES
+    ) -> StoredSecret:
+        raise AssertionError("nothing is to be written")
+
+
+class Taken(Empty):
+    def get(self, name: str) -> StoredSecret:
+        raise Conflict("the Secret x was changed by somebody else")
+
+
+def test_the_status_of_what_is_empty_is_all_there(capsys: pytest.CaptureFixture[str]) -> None:
+    plan = replace(plan_from(ENVIRONMENT), service=None)
+    arguments = command_line("keeper").parse_args(["status"])
+    assert do(arguments, Empty, plan, Redactor()) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["generation"], found["rotation"], found["role"], found["pods"]) == (
+        0,
+        "none",
+        "",
+        [],
+    )
+    assert found["session_keys"] == {"sign": 1, "verify": 1}
+    assert found["session"]["made"] < found["session"]["due"]
+
+
+def test_one_that_gives_way_is_3(caplog: pytest.LogCaptureFixture) -> None:
+    arguments = command_line("keeper").parse_args(["rotate", "session"])
+    assert do(arguments, Taken, plan_from(ENVIRONMENT), Redactor()) == 3
+    assert caplog.messages == ["the Secret x was changed by somebody else: giving way"]
+
+
+def test_rotate_without_a_part_is_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[tuple[str, ...], bool]] = []
+    monkeypatch.setattr(
+        Keeper, "run", lambda self, parts, authority: asked.append((tuple(parts), authority))
+    )
+    for line in ("run", "rotate", "rotate database", "rotate --new-authority session"):
+        arguments = command_line("keeper").parse_args(line.split())
+        assert do(arguments, Empty, plan_from(ENVIRONMENT), Redactor()) == 0
+    assert asked == [((), False), (PARTS, False), (("database",), False), (("session",), True)]

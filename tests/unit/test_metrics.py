@@ -1,0 +1,110 @@
+"""What the keeper reads of a pod's metrics, and how it asks for it."""
+
+from __future__ import annotations
+
+import socket
+import urllib.request
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import prometheus_client
+import pytest
+
+import app.metrics
+from app.keeper import certificates, pods
+from app.keeper.certificates import KeyPair, expires_at, new_authority
+from app.metrics import Metrics
+
+END = "database_ca_expiry_timestamp_seconds"
+
+
+@pytest.fixture
+def scrape(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+    """Return a function that serves metrics, and asks for them over HTTP."""
+    started: list[tuple[Any, Thread]] = []
+
+    def start(*arguments: Any) -> None:
+        started.append(prometheus_client.start_http_server(*arguments))
+
+    def scrape(metrics: Metrics, query: str = "") -> str:
+        metrics.serve("127.0.0.1", 0)
+        address = f"http://127.0.0.1:{started[-1][0].server_port}/metrics{query}"
+        with urllib.request.urlopen(address, timeout=10) as found:
+            return str(found.read().decode())
+
+    monkeypatch.setattr(app.metrics, "start_http_server", start)
+    yield scrape
+    for server, thread in started:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def end_of(file: Path) -> float | None:
+    metrics = Metrics()
+    metrics.watch_authorities(file)
+    return metrics.registry.get_sample_value(END)
+
+
+def authority(monkeypatch: pytest.MonkeyPatch, days: int) -> KeyPair:
+    monkeypatch.setattr(certificates, "AUTHORITY_LIFETIME", timedelta(days=days))
+    return new_authority("test CA")
+
+
+def test_a_pod_tells_its_name() -> None:
+    name = {"pod": socket.gethostname()}
+    assert Metrics().registry.get_sample_value("pod_info", name) == 1
+
+
+def test_no_authority_is_told_where_none_is_watched() -> None:
+    assert Metrics().registry.get_sample_value(END) is None
+
+
+@pytest.mark.parametrize("days", [(100, 50), (50, 100)])
+def test_of_two_authorities_the_later_end_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: tuple[int, int]
+) -> None:
+    pairs = [authority(monkeypatch, number) for number in days]
+    (tmp_path / "ca.crt").write_text("".join(pair.certificate for pair in pairs))
+    ends = [expires_at(pair.certificate) for pair in pairs]
+    assert end_of(tmp_path / "ca.crt") == max(ends) > min(ends)
+
+
+def test_the_end_follows_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = Metrics()
+    metrics.watch_authorities(tmp_path / "ca.crt")
+    for days in (50, 100, 30):
+        pair = authority(monkeypatch, days)
+        (tmp_path / "ca.crt").write_text(pair.certificate)
+        assert metrics.registry.get_sample_value(END) == expires_at(pair.certificate)
+
+
+@pytest.mark.parametrize("content", [None, "", "something else", "-----BEGIN CERTIFICATE-----\nx"])
+def test_a_missing_or_broken_file_ends_at_0(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "ca.crt").write_text(content)
+    assert end_of(tmp_path / "ca.crt") == 0
+
+
+def test_half_a_bundle_ends_at_0(tmp_path: Path) -> None:
+    """What libpq refuses is not trusted."""
+    pair = new_authority("test CA")
+    (tmp_path / "ca.crt").write_text(pair.certificate + pair.certificate[:-60])
+    assert end_of(tmp_path / "ca.crt") == 0
+
+
+def test_what_is_asked_for_by_name_alone_is_answered(
+    scrape: Callable[..., str], tmp_path: Path
+) -> None:
+    metrics = Metrics()
+    metrics.watch_authorities(tmp_path / "ca.crt")
+    query = "?" + "&".join(f"name[]={name}" for name in pods.METRICS)
+
+    def names(text: str) -> set[str]:
+        return {line.split()[0].split("{")[0] for line in text.splitlines() if line[0] != "#"}
+
+    assert names(scrape(metrics, query)) == set(pods.METRICS)
+    assert names(scrape(metrics)) > set(pods.METRICS)
