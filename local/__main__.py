@@ -56,6 +56,7 @@ def main() -> int:
 
 
 def _serve(settings: Settings) -> int:
+    Running.forget()
     keeper = Keeper(FolderSecrets(FOLDER), plan(settings, database_host=""), Redactor())
     administrator = keeper.fill_administrator()
     password = administrator.password.reveal()

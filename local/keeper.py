@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import os
 import sys
 
 from app.keeper.__main__ import command_line, do
@@ -23,7 +24,10 @@ def main() -> int:
     arguments = command_line("python -m local.keeper").parse_args()
     redactor = Redactor()
     _write_steps(redactor)
-    if CERTIFICATES in getattr(arguments, "parts", ()):
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]  # libpq would heed them, and they are about another database
+    of_certificates = CERTIFICATES in getattr(arguments, "parts", ())
+    if of_certificates or getattr(arguments, "new_authority", False):
         print("There are no certificates here: `make run` serves plain HTTP.", file=sys.stderr)
         return 2
     if not _is_running():
@@ -50,7 +54,7 @@ def _is_running() -> bool:
         with (FOLDER / "lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return (FOLDER / "running.json").exists()
+        return Running.is_known()
     except OSError:
         pass
     return False

@@ -13,6 +13,7 @@ from app.settings import Settings
 from .postgres import Postgres
 
 FOLDER = Path(".local")
+_RUNNING = FOLDER / "running.json"
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,21 @@ class Running:
 
         :raises OSError: there was none.
         """
-        return cls(**json.loads((FOLDER / "running.json").read_text()))
+        return cls(**json.loads(_RUNNING.read_text()))
+
+    @staticmethod
+    def is_known() -> bool:
+        """Tell whether it was written, as it is once the database answers."""
+        return _RUNNING.exists()
+
+    @staticmethod
+    def forget() -> None:
+        """Remove what the last one wrote: its database is gone."""
+        _RUNNING.unlink(missing_ok=True)
 
     def write(self) -> None:
         """Write it for others to read."""
-        (FOLDER / "running.json").write_text(json.dumps(asdict(self)))
+        _RUNNING.write_text(json.dumps(asdict(self)))
 
 
 def plan(

@@ -57,6 +57,10 @@ class Run:
         with urllib.request.urlopen(request, timeout=5) as answer:
             return json.loads(answer.read())
 
+    def keep(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the keeper in another terminal, where other things are set."""
+        return keep(self.folder, *arguments)
+
     def answers(self) -> bool:
         output = self.output.read_text()
         assert self.process.poll() is None, output
@@ -73,6 +77,17 @@ class Run:
 
     def process_info(self) -> psutil.Process:
         return psutil.Process(self.process.pid)
+
+
+def keep(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "local.keeper", *arguments],
+        cwd=folder,
+        env={**os.environ, "PGSERVICE": "of-somebody-else", "PGHOSTADDR": "127.0.0.1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
 
 def like_a_clone(folder: Path) -> Path:
@@ -322,3 +337,66 @@ def test_a_secret_in_dotenv_is_one_sentence(folder: Path) -> None:
     said = refused(folder)
     assert said.startswith("SECRET_KEY stands in .env")
     assert "a-value" not in said
+
+
+def values_of(run: Run) -> set[str]:
+    local = run.folder / ".local"
+    names = ("SECRET_KEY", "SECRET_KEY_FALLBACKS", "DATABASE_PASSWORD")
+    places = [*(("secrets", name) for name in names), ("database-admin", "password")]
+    texts = [(local / secret / key).read_text() for secret, key in places]
+    return {line for text in texts for line in text.splitlines()}
+
+
+def test_what_is_served_is_rotated_from_another_terminal(running: Run) -> None:
+    """Twice: the role alternates, the generation grows, and no value is shown."""
+    values = values_of(running)
+    seen = [running.request("/status")]
+    said = ""
+    for parts in ([], ["database"]):
+        done = running.keep("rotate", *parts)
+        assert done.returncode == 0, done.stdout + done.stderr
+        said += done.stdout + done.stderr
+        values |= values_of(running)
+        seen.append(running.request("/status"))
+    roles = [status["database"]["role"] for status in seen]  # type: ignore[index]
+    assert roles[1] != roles[0]
+    assert roles[2] == roles[0]
+    generations = [status["secrets"]["generation"] for status in seen]  # type: ignore[index]
+    assert generations == sorted(set(generations))
+    assert seen[2]["session_keys"] == {"sign": 1, "verify": 2}  # type: ignore[index]
+    assert len(values) == 6  # two keys, three passwords, and the administrator's
+    assert not [value for value in values if value in said + running.output.read_text()]
+    first_words = [line.split(maxsplit=1)[-1] for line in said.splitlines()]
+    assert [word for word in first_words if word in ("promoted", "revoked", "rotated")] == [
+        "promoted",
+        "revoked",
+        "rotated",
+        "revoked",
+        "rotated",
+    ]
+    assert [pod["problem"] for pod in json.loads(running.keep("status").stdout)["pods"]] == [""]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["rotate", "certificates"], "There are no certificates here: `make run` serves plain"),
+        (["rotate", "--new-authority"], "There are no certificates here: `make run` serves plain"),
+        (["rotate", "nonsense"], "nonsense can't be rotated: name some of session, database"),
+    ],
+)
+def test_what_can_not_be_rotated_here_is_one_sentence(
+    running: Run, arguments: list[str], sentence: str
+) -> None:
+    done = running.keep(*arguments)
+    assert done.returncode == 2
+    (line,) = (done.stdout + done.stderr).splitlines()
+    assert line.strip().startswith(sentence)
+
+
+def test_nothing_to_rotate_is_one_sentence(used: Path, folder: Path) -> None:
+    """Nobody ever ran it here, or it has ended."""
+    for place in (folder, used.parent):
+        done = keep(place, "rotate")
+        assert done.returncode == 1
+        assert done.stderr == "Nothing is served here: start `make run` in another terminal.\n"
