@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from app import KEYS
+from app.keeper.plan import Service
+from app.keeper.settings import plan_from
 from tests.chart.conftest import FOLDER, Object, Refused, Render
 
 #: The oldest one that Chart.yaml allows, one in the middle, and the newest.
@@ -35,6 +37,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "sessionLifetime": 31_536_000,
         "secrets": {"checkSeconds": 0.5},
         "tls": {"extraNames": ["shop.example.org"]},
+        "keeper": {
+            "waitSeconds": 600,
+            "settleSeconds": 5,
+            "rotation": {"interval": 604_800, "schedule": "@daily"},
+        },
         "postgresql": {"storage": {"size": "10Gi", "className": "fast"}},
     },
 }
@@ -250,9 +257,101 @@ def test_every_upgrade_has_another_keeper_job(render: Render) -> None:
     assert keeper_job(render) != keeper_job(render, revision=2)
 
 
+def test_the_keeper_looks_on_schedule_and_never_twice_at_once(render: Render) -> None:
+    spec = render().one("CronJob", "flask-app-keeper")["spec"]
+    assert spec["schedule"] == "17 * * * *"
+    assert spec["concurrencyPolicy"] == "Forbid"
+    turned = render(**VARIANTS["everything turned"]).one("CronJob", "flask-app-keeper")["spec"]
+    assert turned["schedule"] == "@daily"
+
+
+def keepers(render: Render, **values: Any) -> tuple[Object, Object]:
+    """Return the pod of the keeper's Job, and that of its CronJob."""
+    rendered = render(**values)
+    (job,) = rendered.of_kind("Job")
+    (cron_job,) = rendered.of_kind("CronJob")
+    return job["spec"]["template"], cron_job["spec"]["jobTemplate"]["spec"]["template"]
+
+
+def keeper_environment(render: Render, **values: Any) -> dict[str, str]:
+    pod, _ = keepers(render, **values)
+    (container,) = pod["spec"]["containers"]
+    return {variable["name"]: variable["value"] for variable in container["env"]}
+
+
+def test_the_job_and_the_cron_job_run_the_same(render: Render, variant: dict[str, Any]) -> None:
+    once, again = keepers(render, **variant)
+    assert once == again
+    (container,) = once["spec"]["containers"]
+    assert container["command"] == ["python", "-m", "app.keeper"]
+    assert container["args"] == ["run"]
+    assert once["spec"]["restartPolicy"] == "Never"
+
+
+def test_the_keepers_plan_is_what_the_values_say(render: Render) -> None:
+    plan = plan_from(keeper_environment(render))
+    assert plan.service == Service("flask-app-metrics.shop.svc", 9090, 8443, 35)
+    assert (plan.wait_seconds, plan.interval) == (300, 30 * 86400)
+    assert plan.session_lifetime == 86400
+    assert plan.administrator == "postgres"
+    assert set(plan.certificates) == {"flask-app-tls", "flask-app-database-tls"}
+    assert plan.database_certificate == "flask-app-database-tls"
+    turned = plan_from(keeper_environment(render, **VARIANTS["everything turned"]))
+    assert turned.service
+    assert (turned.wait_seconds, turned.service.settle_seconds) == (600, 5)
+    assert (turned.interval, turned.session_lifetime) == (604_800, 31_536_000)
+    assert "shop.example.org" in turned.certificates["flask-app-tls"]
+    own = plan_from(keeper_environment(render, **OWN_DATABASE))
+    assert (own.administrator, own.administrator_secret) == ("", "db-admin")
+    assert (own.server.host, own.server.sslrootcert) == (
+        "db.example.org",
+        "/etc/database-ca/ca.crt",
+    )
+    assert set(own.certificates) == {"flask-app-tls"}
+
+
+class Asked(dict[str, str]):
+    """An environment that remembers which variables it was asked for."""
+
+    def __init__(self, values: dict[str, str]) -> None:
+        super().__init__(values)
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        self.names.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.names.add(name)
+        return super().get(name, default)
+
+
+def test_the_keeper_reads_what_the_chart_sets_and_nothing_else(render: Render) -> None:
+    given, read = set(), set()
+    for values in VARIANTS.values():
+        environment = Asked(keeper_environment(render, **values))
+        plan_from(environment)
+        assert set(environment) <= environment.names
+        given |= set(environment)
+        read |= environment.names
+    assert read == given
+
+
+def test_numbers_are_written_as_numbers(render: Render) -> None:
+    """Helm reads a large one as a float, and would write 3.1536e+08."""
+    environment = keeper_environment(
+        render,
+        sessionLifetime=315_360_000,
+        keeper={"waitSeconds": 100_000_000, "rotation": {"interval": 315_360_000}},
+    )
+    for name in ("SESSION_LIFETIME_SECONDS", "ROTATION_INTERVAL_SECONDS"):
+        assert environment[name] == "315360000"
+    assert environment["WAIT_SECONDS"] == "100000000"
+
+
 def test_a_long_release_name_is_cut(render: Render) -> None:
     # names and labels have 63 characters, of which controllers take some for their suffixes
-    most = {"StatefulSet": 63 - 11, "Job": 63 - 6}
+    most = {"StatefulSet": 63 - 11, "Job": 63 - 6, "CronJob": 63 - 11}
     for rendered in render("a" * 53).objects:
         assert len(rendered["metadata"]["name"]) <= most.get(rendered["kind"], 63)
     assert render("a" * 39 + "-bcd").one("Deployment", "a" * 39)
@@ -300,6 +399,12 @@ def test_values_reach_their_objects(render: Render) -> None:
         ({"database": {"password": "x"}}, "password"),
         ({"secrets": {"SECRET_KEY": "x"}}, "SECRET_KEY"),
         ({"replicas": "two"}, "replicas"),
+        ({"keeper": {"rotation": {"schedule": "hourly please"}}}, "schedule"),
+        ({"keeper": {"rotation": {"schedule": ""}}}, "schedule"),
+        ({"keeper": {"rotation": {"interval": 0}}}, "interval"),
+        ({"keeper": {"rotation": {"interval": "30d"}}}, "interval"),
+        ({"keeper": {"rotation": {"every": 1}}}, "every"),
+        ({"keeper": {"settleSeconds": -1}}, "settleSeconds"),
         ({"database": {"name": "Robert'); --"}}, "name"),
     ],
 )
