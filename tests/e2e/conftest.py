@@ -13,6 +13,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,20 @@ from app.secret_files import Redactor, Secret
 
 ROOT = Path(__file__).parents[2]
 NAMESPACE = "flask-app"
+
+SQL = """
+import psycopg
+with psycopg.connect(
+    host="flask-app-database.flask-app.svc", dbname="flask_app", sslmode="verify-full",
+    sslrootcert="/etc/database-ca/ca.crt", user={user!r}, password={password!r}, autocommit=True,
+) as connection:
+    for statement in {statements!r}:
+        cursor = connection.execute(statement)
+        if cursor.description:
+            print(cursor.fetchone()[0])
+"""
+
+SUSPENDED = '{"spec": {"suspend": true}}'
 
 Needles = dict[str, list[Secret]]
 
@@ -40,9 +55,9 @@ class Cluster:
         """The folder with what belongs to this cluster."""
         return ROOT / ".local" / "cluster" / self.name
 
-    def run(self, *command: str, stdin: str = "", check: bool = True) -> str:
-        """Run a command and return what it printed; its input and output are never shown."""
-        environment = {
+    def environment(self) -> dict[str, str]:
+        """Return the environment of a command that is about this cluster."""
+        return {
             # a variable on the command line of `make e2e` is not for the make in here
             **{name: value for name, value in os.environ.items() if "MAKE" not in name},
             "KUBECONFIG": str(self.state / "kubeconfig"),
@@ -50,30 +65,83 @@ class Cluster:
             "CLUSTER": self.name,
             "HTTPS_PORT": self.port,
         }
+
+    def run(self, *command: str, stdin: str = "", check: bool = True) -> str:
+        """Run a command and return what it printed; its input and output are never shown."""
         done = subprocess.run(
-            command, input=stdin, capture_output=True, text=True, cwd=ROOT, env=environment
+            command, input=stdin, capture_output=True, text=True, cwd=ROOT, env=self.environment()
         )
         if check and done.returncode:
             raise AssertionError(f"{command[0]} {command[1]} failed: {done.stderr[-2000:]}")
         return done.stdout if check else done.stdout + done.stderr
 
+    def command(self, *arguments: str) -> list[str]:
+        """Return a kubectl command for the release's namespace."""
+        context = ("kubectl", "--context", f"kind-{self.name}", "--namespace", NAMESPACE)
+        return [*context, *arguments]
+
     def kubectl(self, *arguments: str, stdin: str = "", check: bool = True) -> str:
         """Run kubectl in the release's namespace."""
-        command = ("kubectl", "--context", f"kind-{self.name}", "--namespace", NAMESPACE)
-        return self.run(*command, *arguments, stdin=stdin, check=check)
+        return self.run(*self.command(*arguments), stdin=stdin, check=check)
 
-    def objects(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
-        """Return the objects of a kind in the namespace that stay; there has to be one at least."""
+    def items(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
+        """Return the objects of a kind in the namespace that stay."""
         arguments = ["--selector", selector] if selector else []
         found = json.loads(self.kubectl("get", kind, "--output", "json", *arguments))["items"]
-        items = [item for item in found if "deletionTimestamp" not in item["metadata"]]
+        return [item for item in found if "deletionTimestamp" not in item["metadata"]]
+
+    def objects(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
+        """Return the same; there has to be one at least."""
+        items = self.items(kind, selector)
         assert items, f"there is no {kind} {selector}"
         return items
+
+    def secret(self, name: str) -> dict[str, Secret]:
+        """Return the values of a Secret, by their keys."""
+        data = json.loads(self.kubectl("get", "secret", name, "--output", "json"))["data"]
+        return {key: Secret(key, base64.b64decode(text).decode()) for key, text in data.items()}
+
+    def node(self, *command: str) -> str:
+        """Run a command on the cluster's node, as root."""
+        return self.run("docker", "exec", f"{self.name}-control-plane", *command)
+
+    def python(self, script: str, *arguments: str) -> str:
+        """Run a script in a pod of the service; what is secret goes into `script`."""
+        command = ("exec", "--stdin", "deployment/flask-app", "--", "python", "-", *arguments)
+        return self.kubectl(*command, stdin=script)
 
     def pods(self, component: str) -> list[str]:
         """Return the names of the pods of a component."""
         selector = f"app.kubernetes.io/component={component}"
         return [pod["metadata"]["name"] for pod in self.objects("pods", selector)]
+
+    def sql(self, *statements: str) -> str:
+        """Run statements as the database's administrator; return the last one's first value."""
+        found = self.secret("flask-app-database-admin")
+        user, password = found["username"].reveal(), found["password"].reveal()
+        return self.python(SQL.format(user=user, password=password, statements=statements)).strip()
+
+    @contextmanager
+    def sync_frequency(self, value: str) -> Iterator[None]:
+        """Give the kubelet another pace for a while; with 0s it has its default."""
+        file = "/var/lib/kubelet/config.yaml"
+
+        def change(value: str) -> None:
+            self.node("sed", "-i", f"s/^syncFrequency:.*/syncFrequency: {value}/", file)
+            self.node("systemctl", "restart", "kubelet")
+            # until it knows its pods again
+            deadline = time.monotonic() + 60
+            for pod in (*self.pods("service"), *self.pods("database")):
+                while "here" not in self.kubectl("exec", pod, "--", "echo", "here", check=False):
+                    assert time.monotonic() < deadline, "the kubelet does not come back"
+                    time.sleep(0.2)
+
+        before = self.node("sed", "-n", "s/^syncFrequency: //p", file).strip()
+        change(value)
+        try:
+            yield
+        finally:
+            change(before)
 
     def wait_until_ready(self) -> None:
         """Wait for the pods, and for the node's network rules, which follow them."""
@@ -118,6 +186,8 @@ def cluster() -> Iterator[Cluster]:
     cluster = Cluster(os.environ["CLUSTER"], os.environ["HTTPS_PORT"])
     try:
         print(cluster.run("make", "deploy"))
+        # the tests say when the keeper runs
+        cluster.kubectl("patch", "cronjob", "flask-app-keeper", "--patch", SUSPENDED)
         yield cluster
     finally:
         if os.environ.get("KEEP") != "1":
@@ -140,7 +210,7 @@ def needles(cluster: Cluster) -> Needles:
         if encoded and key not in PUBLIC_KEYS
     }
     assert all(values.values()), "there is nothing to look for"
-    assert set(values) == {
+    assert set(values) - {"flask-app-secrets/SECRET_KEY_FALLBACKS"} == {
         "flask-app-secrets/SECRET_KEY",
         "flask-app-secrets/DATABASE_PASSWORD",
         "flask-app-tls/tls.key",

@@ -69,8 +69,8 @@ def test_a_changed_secret_is_in_every_pod_without_a_restart(cluster: Cluster) ->
     change_secret(cluster, {"GENERATION": str(int(generation) + 1).encode()})
     started = time.monotonic()
     while {cluster.metric(pod, "secrets_generation") for pod in pods} != {generation + 1}:
-        # the kubelet's syncFrequency of 10 s, its jitter, and the check of the service
-        assert time.monotonic() - started < 40, "a pod is behind"
+        # the kubelet's syncFrequency of 2 s, its jitter, and the check of the service
+        assert time.monotonic() - started < 20, "a pod is behind"
         time.sleep(0.5)
     print(f"in every pod after {time.monotonic() - started:.1f} s")
     for pod in cluster.objects("pods", "app.kubernetes.io/component=service"):

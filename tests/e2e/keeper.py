@@ -1,0 +1,114 @@
+"""Jobs of the keeper, made from the CronJob as `make rotate` makes them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tests.e2e.conftest import Cluster
+
+#: How long a Job may take, in seconds.
+LIMIT = 420
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of the keeper on the cluster."""
+
+    cluster: Cluster
+    name: str
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """Follow what it logs, line by line, until it ends."""
+        self._wait_until_started()
+        command = self.cluster.command("logs", "--follow", f"job/{self.name}")
+        with subprocess.Popen(
+            command, env=self.cluster.environment(), stdout=subprocess.PIPE, text=True
+        ) as process:
+            try:
+                assert process.stdout
+                for line in process.stdout:
+                    yield json.loads(line)
+            finally:
+                process.kill()
+
+    def wait_for(self, step: str, times: int = 1) -> None:
+        """Wait until it logged a step, so many times."""
+        seen = []
+        for line in self.lines():
+            seen.append(line["message"])
+            times -= line.get("step") == step
+            if times == 0:
+                return
+        raise AssertionError(f"{self.name} ended without {step}: {seen}")
+
+    def succeeds(self) -> bool:
+        """Wait until it has ended, and tell whether all of it was done."""
+        deadline = time.monotonic() + LIMIT
+        while True:
+            if outcome := self._outcome():
+                return outcome == "Complete"
+            assert time.monotonic() < deadline, f"{self.name} does not end"
+            time.sleep(0.3)
+
+    def log(self) -> str:
+        """Return all that it logged."""
+        return self.cluster.kubectl("logs", f"job/{self.name}", "--tail", "-1", check=False)
+
+    def exit_status(self) -> int:
+        """Return the exit status of its one container, which has ended."""
+        (pod,) = self.cluster.objects("pods", f"job-name={self.name}")
+        return int(pod["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"])
+
+    def kill(self) -> None:
+        """Kill the keeper's process, as the kernel does when memory runs out."""
+        node = f"{self.cluster.name}-control-plane"
+        self.cluster.run("docker", "exec", node, "pkill", "-KILL", "-f", "app[.]keeper")
+
+    def _outcome(self) -> str:
+        # an API server that is away for a moment is one of the tests
+        found = self.cluster.kubectl("get", "job", self.name, "--output", "json", check=False)
+        try:
+            conditions = json.loads(found)["status"].get("conditions", [])
+        except ValueError:
+            return ""
+        ended = {one["type"] for one in conditions if one["status"] == "True"}
+        return next((one for one in ("Complete", "Failed") if one in ended), "")
+
+    def _wait_until_started(self) -> None:
+        deadline = time.monotonic() + 60
+        while True:
+            pods = self.cluster.items("pods", f"job-name={self.name}")
+            states = [one["state"] for pod in pods for one in containers(pod)]
+            if any("running" in state or "terminated" in state for state in states):
+                return
+            assert time.monotonic() < deadline, f"{self.name} does not start"
+            time.sleep(0.2)
+
+
+def start(cluster: Cluster, *arguments: str, **environment: str) -> Job:
+    """Start the keeper once, with these arguments, and these variables turned."""
+    name = f"keeper-{'-'.join(arguments)}-{time.time_ns() // 1_000_000}".replace("--", "-")
+    made = cluster.kubectl(
+        *("create", "job", name, "--from", "cronjob/flask-app-keeper"),
+        *("--dry-run=client", "--output", "json"),
+    )
+    job = json.loads(made)
+    job["spec"]["backoffLimit"] = 0
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    container["args"] = list(arguments)
+    kept = [one for one in container["env"] if one["name"] not in environment]
+    turned = [{"name": name, "value": value} for name, value in environment.items()]
+    assert len(kept) + len(turned) == len(container["env"]), "that is no setting of the keeper"
+    container["env"] = kept + turned
+    cluster.kubectl("create", "--filename", "-", stdin=json.dumps(job))
+    return Job(cluster, name)
+
+
+def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the status of each container, of which a new pod has none yet."""
+    return list(pod["status"].get("containerStatuses", []))

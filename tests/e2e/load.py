@@ -1,0 +1,195 @@
+"""What users do all the time: read, write, and come back with their session.
+
+Every request has a connection of its own, so that each one meets the certificate and the
+pods of its moment. Nothing is tried twice.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import ssl
+import statistics
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+THREADS = 12
+#: Of all threads together.
+PER_SECOND = 60
+#: What has to be reached, or it was no load.
+LEAST_PER_SECOND = 50
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A request that did not bring what it should have, and when, in Unix seconds."""
+
+    began: float
+    ended: float
+    request: str
+    reason: str
+
+
+@dataclass
+class Load:
+    """Constant load on https://localhost:PORT, from the `with` statement to its end."""
+
+    port: int
+    authorities: Path
+    failures: list[Failure] = field(default_factory=list)
+    lost_sessions: list[Failure] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    notes: set[str] = field(default_factory=set)
+    #: Notes of which it isn't known whether they were taken.
+    unsure: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._stop = threading.Event()
+        self._started = self._ended = 0.0
+        self._threads = [threading.Thread(target=self._user, args=(n,)) for n in range(THREADS)]
+
+    def __enter__(self) -> Load:
+        self._started = time.monotonic()
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        self._ended = time.monotonic()
+
+    @property
+    def per_second(self) -> float:
+        """How many requests were answered in a second."""
+        return len(self.seconds) / ((self._ended or time.monotonic()) - self._started)
+
+    def summary(self) -> str:
+        """Say in one line what became of all of it."""
+        slowest = sorted(self.seconds)[int(len(self.seconds) * 0.99)]
+        return (
+            f"{len(self.seconds)} requests at {self.per_second:.0f} a second, "
+            f"{len(self.failures)} failed, {len(self.lost_sessions)} sessions lost, "
+            f"median {statistics.median(self.seconds) * 1000:.0f} ms, "
+            f"99 % under {slowest * 1000:.0f} ms"
+        )
+
+    def lost_notes(self) -> set[str]:
+        """Return the notes that were taken and are not there any more."""
+        return self.notes - set(self._all_notes())
+
+    def check(self) -> None:
+        """See that there was load, and that nobody noticed anything."""
+        print(self.summary())
+        assert not self.failures, f"{self.summary()}, the first: {self.failures[:3]}"
+        assert not self.lost_sessions, f"{self.summary()}, the first: {self.lost_sessions[:3]}"
+        assert self.per_second >= LEAST_PER_SECOND, self.summary()
+        assert len(self.notes) > 10
+        assert self.lost_notes() == set()
+
+    def _user(self, number: int) -> None:
+        """Go round: a page with the session, a list, a note; at the same pace all the time."""
+        session = Session(self)
+        steps: list[Callable[[], None]] = [session.visit, self._read, session.visit, self._write]
+        pause = THREADS / PER_SECOND
+        due = time.monotonic() + pause * number / THREADS
+        turn = number
+        while not self._stop.wait(max(0.0, due - time.monotonic())):
+            steps[turn % len(steps)]()
+            turn += 1
+            due += pause
+
+    def _read(self) -> None:
+        self.request("GET", "/api/notes?limit=20")
+
+    def _write(self) -> None:
+        text = f"load {uuid.uuid4()}"
+        done = self.request("POST", "/api/notes", json.dumps({"text": text}))
+        (self.notes if done else self.unsure).add(text)
+
+    def request(
+        self, method: str, path: str, body: str = "", cookie: str = ""
+    ) -> tuple[str, str] | None:
+        """Ask once; return the answer and the cookie that came with it, or None if it failed."""
+        began, started = time.time(), time.monotonic()
+        headers = {"Content-Type": "application/json", "Connection": "close"}
+        if cookie:
+            headers["Cookie"] = cookie
+        try:
+            with connection(self.port, self.authorities) as server:
+                server.request(method, path, body or None, headers)
+                answer = server.getresponse()
+                text = answer.read().decode()
+        except (OSError, http.client.HTTPException) as error:
+            reason = f"{type(error).__name__}: {error}"
+        else:
+            if answer.status < 400:
+                self.seconds.append(time.monotonic() - started)
+                return text, (answer.getheader("Set-Cookie") or "").split(";")[0]
+            reason = f"{answer.status} {text[:200]}"
+        self.failures.append(Failure(began, time.time(), f"{method} {path}", reason))
+        return None
+
+    def _all_notes(self) -> Iterator[str]:
+        before = ""
+        while True:
+            answer = self.request("GET", f"/api/notes?limit=100{before}")
+            assert answer, "the notes can't be read"
+            notes = json.loads(answer[0])["notes"]
+            yield from (note["text"] for note in notes)
+            if len(notes) < 100:
+                return
+            before = f"&before={notes[-1]['id']}"
+
+
+class Session:
+    """A browser that counts along how often it was here."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._cookie = ""
+        self._visits = 0
+
+    def visit(self) -> None:
+        """Ask for the page, and see that the service counted one visit more."""
+        began = time.time()
+        answer = self._load.request("GET", "/", cookie=self._cookie)
+        if not answer:
+            return
+        text, self._cookie = answer
+        visits = visits_in(text)
+        if visits != self._visits + 1:
+            reason = f"visit {visits} after {self._visits}"
+            self._load.lost_sessions.append(Failure(began, time.time(), "GET /", reason))
+        self._visits = visits
+
+
+def visits_in(page: str) -> int:
+    """Return the visits that a page shows."""
+    found = re.search(r'id="visits">([0-9]+)<', page)
+    assert found, "the page shows no visits"
+    return int(found.group(1))
+
+
+@contextmanager
+def connection(port: int, authorities: Path) -> Iterator[http.client.HTTPSConnection]:
+    """Connect anew, trusting what stands in `authorities` at this moment."""
+    context = ssl.create_default_context(cafile=str(authorities))
+    server = http.client.HTTPSConnection("localhost", port, timeout=10, context=context)
+    try:
+        yield server
+    finally:
+        server.close()
