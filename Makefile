@@ -13,7 +13,7 @@ export CLUSTER HTTPS_PORT PARTS
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: $(VENV)/installed ## Serve on http://127.0.0.1:8080 with a PostgreSQL of its own (PORT=…)
@@ -26,6 +26,10 @@ test: $(VENV)/installed ## Run the unit, integration and chart tests (TEST_ARGS=
 .PHONY: bench
 bench: $(VENV)/installed ## Measure the service, in 4 minutes, and write docs/benchmarks.md
 	$(BIN)/python -m tests.bench
+
+.PHONY: bench-rotation
+bench-rotation: $(VENV)/installed ## Measure rotations on kind, in 15 minutes, into docs/benchmarks.md
+	CLUSTER=flask-app-e2e HTTPS_PORT=9443 $(BIN)/python -m tests.bench.rotation
 
 .PHONY: lint
 lint: $(VENV)/installed ## Check style and types

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ class Table:
         return "\n".join(
             [
                 f"## {self.title}\n",
-                textwrap.fill(self.note, WIDTH),
+                fill(self.note),
                 "",
                 *(f"{line} |" for line in drawn),
             ]
@@ -79,10 +80,21 @@ def introduction(request_rounds: int, start_rounds: int, seconds: int) -> str:
         f"machine, over {load.CONNECTIONS} connections, for {seconds} s a round; one that fails "
         "ends the run.",
     )
-    return "\n\n".join(["# Benchmarks", *(textwrap.fill(text, WIDTH) for text in paragraphs)])
+    return "\n\n".join(["# Benchmarks", *map(fill, paragraphs)])
+
+
+def fill(text: str) -> str:
+    """Break a paragraph into lines."""
+    return textwrap.fill(text, WIDTH)
 
 
 def write(path: Path, introduction: str, tables: Sequence[Table]) -> None:
-    """Write the whole page."""
+    """Write one part of the page, whose heading `introduction` begins with; the others stay."""
+    heading = introduction.splitlines()[0]
+    written = path.read_text() if path.exists() else ""
+    parts = {
+        part.splitlines()[0]: part for part in re.split(r"^(?=# )", written, flags=re.M) if part
+    }
+    parts[heading] = "\n\n".join([introduction, *map(str, tables)])
     path.parent.mkdir(exist_ok=True)
-    path.write_text("\n\n".join([introduction, *map(str, tables)]) + "\n")
+    path.write_text("\n\n".join(part.strip() for part in parts.values()) + "\n")
