@@ -7,7 +7,6 @@ database role whose password changes: what Reloader does when a Secret changes, 
 
 from __future__ import annotations
 
-import base64
 import json
 import secrets
 import time
@@ -66,9 +65,7 @@ def _publish(cluster: Cluster) -> int:
         "DATABASE_PASSWORD": password,
         "GENERATION": str(generation),
     }
-    data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
-    patch = ("patch", "secret", NAME, "--type", "merge", "--patch-file=/dev/stdin")
-    cluster.kubectl(*patch, stdin=json.dumps({"data": data}))
+    cluster.change_secret(NAME, values)
     return generation
 
 

@@ -12,7 +12,7 @@ import ssl
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +100,12 @@ class Cluster:
         """Return the values of a Secret, by their keys."""
         data = json.loads(self.kubectl("get", "secret", name, "--output", "json"))["data"]
         return {key: Secret(key, base64.b64decode(text).decode()) for key, text in data.items()}
+
+    def change_secret(self, name: str, values: Mapping[str, str]) -> None:
+        """Write values into a Secret, as somebody does by hand."""
+        data = {key: base64.b64encode(text.encode()).decode() for key, text in values.items()}
+        patch = ("patch", "secret", name, "--type", "merge", "--patch-file=/dev/stdin")
+        self.kubectl(*patch, stdin=json.dumps({"data": data}))
 
     def node(self, *command: str) -> str:
         """Run a command on the cluster's node, as root."""

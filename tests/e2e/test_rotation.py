@@ -6,7 +6,6 @@ pod was restarted, and what was replaced is refused.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import ssl
@@ -202,6 +201,28 @@ def test_make_rotate_prints_each_step(cluster: Cluster, load: Load) -> None:
     assert cluster.secret("flask-app-secrets")["DATABASE_PASSWORD"].reveal() not in printed
 
 
+def test_a_new_authority_is_trusted_before_it_signs(cluster: Cluster, load: Load) -> None:
+    before = certificates(cluster)
+    old = cluster.secret("flask-app-ca")["tls.crt"].reveal()
+    job = start(cluster, "rotate", "certificates", "--new-authority")
+    job.wait_for("flask-app-tls trust changed")
+    # whoever keeps a copy has to take the new one by now; the load looks each time
+    load.authorities.write_text(cluster.secret("flask-app-tls")["ca.crt"].reveal())
+    assert job.succeeds(), job.log()
+    new = cluster.secret("flask-app-ca")["tls.crt"].reveal()
+    assert new != old
+    assert cluster.secret("flask-app-tls")["ca.crt"].reveal() == new + old
+    assert not set(certificates(cluster).values()) & set(before.values())
+    assert served(cluster) == {certificates(cluster)["tls"]}
+    assert cluster.python(SERVED_BY_THE_DATABASE).strip() == certificates(cluster)["database-tls"]
+    later = start(cluster, "run", SESSION_LIFETIME_SECONDS="1")
+    assert later.succeeds(), later.log()
+    for name in ("ca", "tls", "database-tls"):
+        assert cluster.secret(f"flask-app-{name}")["ca.crt"].reveal() == new
+    load.authorities.write_text(new)
+    assert served(cluster) == {certificates(cluster)["tls"]}
+
+
 def test_status_tells_ages_and_pods_and_no_value(cluster: Cluster) -> None:
     job = start(cluster, "status")
     assert job.succeeds(), job.log()
@@ -357,12 +378,6 @@ def test_two_keepers_at_once(cluster: Cluster, load: Load) -> None:
                 assert "giving way" in job.log()
 
 
-def change_by_hand(cluster: Cluster, **values: str) -> None:
-    data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
-    command = ("patch", "secret", "flask-app-secrets", "--type", "merge", "--patch-file=/dev/stdin")
-    cluster.kubectl(*command, stdin=json.dumps({"data": data}))
-
-
 def rejected(cluster: Cluster) -> dict[str, float]:
     metric = 'secrets_reloads_total{result="rejected"}'
     return {pod: cluster.metric(pod, metric) for pod in cluster.pods("service")}
@@ -380,7 +395,7 @@ def test_somebody_writes_a_wrong_password_into_the_secret(cluster: Cluster, load
         before = rejected(cluster)
         generation = int(cluster.secret("flask-app-secrets")["GENERATION"].reveal())
         wrong = {"DATABASE_PASSWORD": "nobody-gave-this-to-the-database"}
-        change_by_hand(cluster, **wrong, GENERATION=str(generation + 1))
+        cluster.change_secret("flask-app-secrets", {**wrong, "GENERATION": str(generation + 1)})
 
         def refused_by_all() -> bool:
             return all(count > before[pod] for pod, count in rejected(cluster).items())

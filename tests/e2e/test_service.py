@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import subprocess
 import time
 import urllib.error
@@ -55,18 +53,12 @@ def test_deploying_again_keeps_every_secret_every_note_and_every_pod(cluster: Cl
     assert text in texts(cluster)
 
 
-def change_secret(cluster: Cluster, values: dict[str, bytes]) -> None:
-    data = {name: base64.b64encode(value).decode() for name, value in values.items()}
-    command = ("patch", "secret", "flask-app-secrets", "--type", "merge", "--patch-file=/dev/stdin")
-    cluster.kubectl(*command, stdin=json.dumps({"data": data}))
-
-
 def test_a_changed_secret_is_in_every_pod_without_a_restart(cluster: Cluster) -> None:
     pods = cluster.pods("service")
     assert len(pods) == 2
     before = {pod: cluster.metric(pod, "secrets_generation") for pod in pods}
     (generation,) = set(before.values())
-    change_secret(cluster, {"GENERATION": str(int(generation) + 1).encode()})
+    cluster.change_secret("flask-app-secrets", {"GENERATION": str(int(generation) + 1)})
     started = time.monotonic()
     while {cluster.metric(pod, "secrets_generation") for pod in pods} != {generation + 1}:
         # the kubelet's syncFrequency of 2 s, its jitter, and the check of the service
@@ -81,16 +73,13 @@ def test_a_password_that_the_database_refuses_is_not_taken(cluster: Cluster) -> 
     pods = cluster.pods("service")
     refused = 'secrets_reloads_total{result="rejected"}'
     before = {pod: cluster.metric(pod, "secrets_generation") for pod in pods}
-    (secret,) = [
-        one for one in cluster.objects("secrets") if one["metadata"]["name"] == "flask-app-secrets"
-    ]
-    password = base64.b64decode(secret["data"]["DATABASE_PASSWORD"])
-    generation = int(base64.b64decode(secret["data"]["GENERATION"]))
-    change_secret(
-        cluster,
+    secret = cluster.secret("flask-app-secrets")
+    password, generation = secret["DATABASE_PASSWORD"], int(secret["GENERATION"].reveal())
+    cluster.change_secret(
+        "flask-app-secrets",
         {
-            "DATABASE_PASSWORD": b"nobody-gave-this-to-the-database",
-            "GENERATION": str(generation + 1).encode(),
+            "DATABASE_PASSWORD": "nobody-gave-this-to-the-database",
+            "GENERATION": str(generation + 1),
         },
     )
     try:
@@ -105,8 +94,8 @@ def test_a_password_that_the_database_refuses_is_not_taken(cluster: Cluster) -> 
             assert log.count("secrets not adopted, the last good ones stay") == 1
             assert "nobody-gave-this" not in log
     finally:
-        restored = str(generation + 2).encode()
-        change_secret(cluster, {"DATABASE_PASSWORD": password, "GENERATION": restored})
+        good = {"DATABASE_PASSWORD": password.reveal(), "GENERATION": str(generation + 2)}
+        cluster.change_secret("flask-app-secrets", good)
     while {cluster.metric(pod, "secrets_generation") for pod in pods} != {generation + 2}:
         assert time.monotonic() - started < 120, "a pod has not taken the good password"
         time.sleep(0.5)
