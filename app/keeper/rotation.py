@@ -64,10 +64,14 @@ class Rotation:
         state = State.of(stored)
         oldest = time.time() - self._plan.session_lifetime
         kept = tuple(one for one in state.fallbacks if one.since is None or one.since > oldest)
-        if state.step == IDLE and kept != state.fallbacks:
+        if state.step != IDLE:
+            return
+        if kept != state.fallbacks:
             state = replace(state.published(), fallbacks=kept)
             self._access.patch(stored, state.values(), state.notes())
             log_step("retired", started, generation=state.generation)
+        elif kept and stored.notes.get("fallbacks") != state.notes()["fallbacks"]:
+            self._access.patch(stored, {}, state.notes())  # written by hand: their time begins now
 
     def _due(self) -> set[str]:
         state = State.of(self._access.get(self._plan.service_secret))
