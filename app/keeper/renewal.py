@@ -6,9 +6,11 @@ which authorities a Secret trusts, and what is served.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Final
 
 from .access import Access, DatabaseAccess, log_step
 from .certificates import (
@@ -25,8 +27,10 @@ from .objects import StoredSecret
 from .plan import Contradiction, Plan
 from .pods import Pods, PodsBehind
 
+log = logging.getLogger("app.keeper")
+
 #: Between two looks at what the database serves, in seconds.
-PAUSE = 1.0
+PAUSE: Final = 1.0
 
 
 class Certificates:
@@ -71,7 +75,9 @@ class Certificates:
         authority = self._access.get(self._plan.authority_secret)
         # one at a time: what is not yet of the last one has to move first
         is_moving = any(self._is_of_old(stored, authority) for stored in self._certificates())
-        if (new_authority_too or is_due(authority.text("tls.crt"))) and not is_moving:
+        if new_authority_too and is_moving:
+            log.warning("not everything is of the last new authority yet: this run moves it first")
+        elif new_authority_too or (is_due(authority.text("tls.crt")) and not is_moving):
             authority = self._new_authority(authority, _trusted(authority), "authority replaced")
         self._trust(authority)
         for stored in self._certificates():

@@ -12,14 +12,14 @@ import psycopg
 import pytest
 
 from app import KEYS
-from app.keeper import access
+from app.keeper import access, rotation
 from app.keeper.certificates import is_for
 from app.keeper.database import ADVISORY_LOCK, Login
 from app.keeper.fill import login_of
 from app.keeper.folder_secrets import FolderSecrets
 from app.keeper.keeper import Keeper
 from app.keeper.objects import NO_NOTES, Conflict, StoredSecret, Unavailable
-from app.keeper.plan import Contradiction
+from app.keeper.plan import PARTS, Contradiction
 from app.secret_files import Folder, Redactor, Secret
 from tests.integration.conftest import Database
 from tests.mount import SECRETS
@@ -174,10 +174,14 @@ def test_no_password_reaches_the_server_or_the_log(
         assert secret.reveal() not in caplog.text
 
 
-def test_an_administrator_without_superuser_is_enough(database: Database, tmp_path: Path) -> None:
-    """What the chart asks of a database of one's own: owner, and CREATEROLE."""
+def test_an_administrator_without_superuser_is_enough(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the chart asks of a database of one's own: owner, and what it takes to rotate."""
+    monkeypatch.setattr(rotation, "GRACE_SECONDS", 0)
     password = Secret("password", "owner-pw-8277e0910d750195b448797616e091ad")
     database.execute(f"CREATE ROLE owner LOGIN CREATEROLE PASSWORD '{password.reveal()}'")
+    database.execute("GRANT pg_read_all_stats, pg_signal_backend TO owner")
     database.execute("CREATE DATABASE theirs OWNER owner")
     objects = FolderSecrets(tmp_path)
     objects.patch(objects.get("admin"), {"username": "owner", "password": password.reveal()})
@@ -188,7 +192,11 @@ def test_an_administrator_without_superuser_is_enough(database: Database, tmp_pa
     try:
         run(own)
         run(own)
+        before = service_login(own)
+        with server.connect(before):
+            Keeper(objects, own.plan, Redactor()).run(PARTS)
         assert server.accepts(service_login(own))
+        assert not server.accepts(before)
     finally:
         database.execute("DROP DATABASE theirs")
         database.execute("DROP ROLE theirs_a, theirs_b, theirs_service, owner")
