@@ -17,6 +17,9 @@ from .settings import Settings
 #: As many as gunicorn has threads: a request never waits for a connection.
 POOL_SIZE: Final = 8
 
+#: A statement that takes longer is ended: the keeper locks an old role after 30 s.
+STATEMENT_SECONDS: Final = 20
+
 POOL: Final[Mapping[str, Any]] = {
     "pool_size": POOL_SIZE,
     "max_overflow": 0,
@@ -159,6 +162,7 @@ def libpq_options(settings: Settings) -> dict[str, Any]:
         "sslmode": settings.database_sslmode,
         "connect_timeout": 5,
         "application_name": "flask-app",
+        "options": f"-c statement_timeout={STATEMENT_SECONDS * 1000}",
     }
     if settings.database_ca_file:
         options["sslrootcert"] = str(settings.database_ca_file)

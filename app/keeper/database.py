@@ -7,7 +7,7 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,26 @@ ADVISORY_LOCK: Final = 4_157_320_418
 
 #: How long a session that was told to end may take, in seconds.
 END_SECONDS: Final = 10.0
+
+#: What libpq is told: a database that vanishes without a word is noticed within half a minute,
+#: and so is a keeper that does, which holds a lock there.
+#: https://www.postgresql.org/docs/17/libpq-connect.html#LIBPQ-PARAMKEYWORDS
+KEEPALIVES: Final[Mapping[str, Any]] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+    "options": "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3",
+}
+
+#: Beginnings of what a server says that takes nobody at the moment, whoever asks.
+BUSY: Final = (
+    "sorry, too many clients",
+    "remaining connection slots are reserved",
+    "too many connections for",
+    "the database system is",
+)
 
 #: What a client sends to ask for TLS: its length and a code.
 #: https://www.postgresql.org/docs/17/protocol-message-formats.html
@@ -64,9 +84,9 @@ class Server:
                 sslmode=self.sslmode,
                 user=login.user,
                 password=login.password.reveal(),
-                connect_timeout=5,
                 application_name="flask-app-keeper",
                 autocommit=True,
+                **KEEPALIVES,
                 **options,
             )
         except psycopg.OperationalError as error:
@@ -74,10 +94,15 @@ class Server:
         raise psycopg.OperationalError(problem)
 
     def accepts(self, login: Login) -> bool:
-        """Tell whether the database lets this login in; it has to be reachable."""
+        """Tell whether the database lets this login in; it has to be reachable.
+
+        :raises psycopg.OperationalError: it takes nobody at the moment.
+        """
         try:
             self.connect(login).close()
-        except psycopg.OperationalError:
+        except psycopg.OperationalError as error:
+            if any(reason in str(error) for reason in BUSY):
+                raise
             return False
         return True
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 import time
+from dataclasses import replace
 from typing import Final
 
 from .access import Access, DatabaseAccess, log_step
 from .database import Administration, Login, Server, ensure_database
 from .objects import StoredSecret
-from .plan import Contradiction, Plan
-from .state import IDLE, State
+from .plan import DATABASE, Contradiction, Plan
+from .state import ANNOUNCED, IDLE, State
 
 #: What a session key and a password are made of, before they are written in base64.
 KEY_BYTES: Final = 48
@@ -81,21 +82,22 @@ class ServiceFiller:
                 is_accepted = self._admit(server, administration, stored)
             values = self._missing_values(server, administration, stored)
             if values:
-                self._write(stored, values)
-            elif is_accepted and State.of(stored).step == IDLE:
-                self._undo(server, administration, stored)
+                stored = self._write(stored, values)
+            if is_accepted:
+                self._doubt(administration, stored)
             return is_accepted
 
-    def _write(self, stored: StoredSecret, values: dict[str, str]) -> None:
+    def _write(self, stored: StoredSecret, values: dict[str, str]) -> StoredSecret:
         started = time.monotonic()
         now = str(int(time.time()))
         notes = {}
         if "SECRET_KEY" in values:
             notes["session-made"] = now
         if "DATABASE_PASSWORD" in values:
-            notes["database-made"] = now
-        self._access.patch(stored, values, notes)
+            notes |= {"database-made": now, "role": values["DATABASE_USERNAME"]}
+        stored = self._access.patch(stored, values, notes)
         log_step(f"{stored.name} filled", started)
+        return stored
 
     def _missing_values(
         self, server: Server, administration: Administration, stored: StoredSecret
@@ -135,13 +137,21 @@ class ServiceFiller:
         let_in(server, administration, login)
         return True
 
-    def _undo(self, server: Server, administration: Administration, stored: StoredSecret) -> None:
-        """Lock the idle role, which a keeper that was killed may have prepared."""
-        idle = administration.other(login_of(stored).user)
-        if administration.may_log_in(idle) and not administration.sessions(idle):
+    def _doubt(self, administration: Administration, stored: StoredSecret) -> None:
+        """Announce the pair anew, if the other role may log in, too, and no rotation says why.
+
+        A keeper that was killed may have prepared it, and then nobody uses it; or somebody wrote
+        another pair into the Secret, and pods are at work with the one before. The rotation that
+        this begins locks it when every pod is seen on the pair that is stored.
+        """
+        state, role = State.of(stored), login_of(stored).user
+        if state.step == IDLE and administration.may_log_in(administration.other(role)):
             started = time.monotonic()
-            administration.lock_out(idle, server)
-            log_step("undone", started, role=idle)
+            state = replace(
+                state.published(), step=ANNOUNCED, parts=frozenset({DATABASE}), role=role
+            )
+            self._access.patch(stored, state.values(), state.notes())
+            log_step("announced again", started, role=role, generation=state.generation)
 
 
 def let_in(server: Server, administration: Administration, login: Login) -> None:

@@ -69,11 +69,16 @@ class Keeper:
 
 
 def _do_all(work: Iterable[Callable[[], None]]) -> None:
-    """Do each piece of work, whatever becomes of the others; then raise the first problem."""
+    """Do each piece of work, whatever becomes of the others; then raise the first problem.
+
+    :raises Conflict: at once. Another keeper is at work, and two would be in each other's way.
+    """
     first: Exception | None = None
     for piece in work:
         try:
             piece()
+        except Conflict:
+            raise
         except PROBLEMS as problem:
             if first:
                 log.error("%s", problem)

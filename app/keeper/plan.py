@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from .database import Server
@@ -54,6 +54,6 @@ class Plan:
     #: How long to wait for the API server, for the database, and for the pods.
     wait_seconds: float
     #: How old a session key and a password may get.
-    interval: int = field(default=30 * 86400)
+    interval: int = 30 * 86400
     #: How long a session cookie is valid: an older key verifies for as long.
-    session_lifetime: int = field(default=86400)
+    session_lifetime: int = 86400

@@ -22,8 +22,8 @@ from .state import ANNOUNCED, IDLE, PROMOTED, Fallback, State
 
 log = logging.getLogger("app.keeper")
 
-#: How long sessions of the old role may go on after every pod is on the new one, in seconds;
-#: gunicorn gives a request as much. What is left then is none of the service's.
+#: How long sessions of the old role may go on after every pod is on the new one, in seconds:
+#: longer than the service gives a statement. What is left then is ended.
 GRACE_SECONDS: Final = 30.0
 #: Between two looks at the sessions, in seconds.
 PAUSE: Final = 0.5
@@ -97,7 +97,8 @@ class Rotation:
                 role = pair["DATABASE_USERNAME"]
                 log_step("prepared", started, role=role, generation=state.generation)
                 started = time.monotonic()
-                state = replace(state, made={**state.made, DATABASE: int(time.time())})
+                made = {**state.made, DATABASE: int(time.time())}
+                state = replace(state, made=made, role=role)
             # one that was announced before is nobody's yet: it makes room for this one
             fallbacks = tuple(one for one in state.fallbacks if one.since is not None)
             if SESSION in parts:
@@ -129,16 +130,37 @@ class Rotation:
             state = State.of(stored)
             if state.step == IDLE:
                 return
+            if state.role != login_of(stored).user or self._lost_its_key(state):
+                self._announce_again(stored, state)
+                continue
             started = time.monotonic()
             pods = self._see(stored, state.generation)
             log_step("seen", started, generation=state.generation, pods=pods)
-            if state.step == ANNOUNCED and SESSION in state.parts and state.coming:
+            if state.step == ANNOUNCED and SESSION in state.parts:
                 self._promote(stored, state)
             else:
                 self._access.retry(
                     lambda stored=stored: self._revoke(stored),  # type: ignore[misc]
                     "the database",
                 )
+
+    def _lost_its_key(self, state: State) -> bool:
+        return state.step == ANNOUNCED and SESSION in state.parts and not state.coming
+
+    def _announce_again(self, stored: StoredSecret, state: State) -> None:
+        """Publish what somebody wrote into a rotation that is under way, with a number of its own.
+
+        Under the old number pods would seem to have it already.
+        """
+        started = time.monotonic()
+        fallbacks = state.fallbacks
+        if self._lost_its_key(state):
+            key = self._access.new_secret("SECRET_KEY_FALLBACKS", new_key())
+            fallbacks = (Fallback(key, None), *fallbacks)
+        role = login_of(stored).user
+        state = replace(state.published(), role=role, fallbacks=fallbacks)
+        self._access.patch(stored, state.values(), state.notes())
+        log_step("announced again", started, role=role, generation=state.generation)
 
     def _see(self, stored: StoredSecret, generation: int) -> int:
         """Wait until every pod has what is stored, unless somebody else stores something newer."""

@@ -39,6 +39,8 @@ class State:
     step: str
     #: What it rotates.
     parts: frozenset[str]
+    #: The database role that this generation was published with.
+    role: str
     #: When the session key and the password were made, in Unix seconds.
     made: Mapping[str, int]
     fallbacks: tuple[Fallback, ...]
@@ -53,6 +55,7 @@ class State:
         return cls(
             step=notes.get("step", IDLE),
             parts=frozenset(filter(None, notes.get("parts", "").split(","))),
+            role=notes.get("role") or _role(stored),
             made={part: when or generation or int(time.time()) for part, when in made.items()},
             fallbacks=_fallbacks(stored),
             generation=generation,
@@ -83,6 +86,7 @@ class State:
         return {
             "step": self.step,
             "parts": ",".join(sorted(self.parts)),
+            "role": self.role,
             **{f"{part}-made": str(when) for part, when in self.made.items()},
             "fallbacks": ",".join(
                 "coming" if one.since is None else str(one.since) for one in self.fallbacks
@@ -101,6 +105,10 @@ def _fallbacks(stored: StoredSecret) -> tuple[Fallback, ...]:
         Fallback(key, None if when == "coming" else _number(when) or int(time.time()))
         for key, when in zip(keys, since, strict=True)
     )
+
+
+def _role(stored: StoredSecret) -> str:
+    return stored.text("DATABASE_USERNAME") if stored.has("DATABASE_USERNAME") else ""
 
 
 def _number(text: str) -> int:

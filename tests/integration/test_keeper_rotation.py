@@ -684,6 +684,46 @@ def test_the_old_pair_that_somebody_writes_back_during_the_grace_is_not_locked(
     assert pod.knows(cookie)
 
 
+def test_the_old_pair_under_the_same_number_is_not_taken_for_seen(
+    release: Release, effects: Effects, tmp_path: Path
+) -> None:
+    """A pod that is behind is still on the new pair, which must not be locked."""
+    old = release.login
+    pod = release.start()
+    cookie = pod.cookie()
+    release.keep_until_promoted(effects)
+    assert pod.knows(cookie)
+    (tmp_path / "late").mkdir()
+    shutil.copytree(release.database.root / "secrets", tmp_path / "late" / "secrets", symlinks=True)
+    late = release.start(SECOND, tmp_path / "late")
+    pair = {"DATABASE_USERNAME": old.user, "DATABASE_PASSWORD": old.password.reveal()}
+    release.write(pair)
+    with pytest.raises(PodsBehind):
+        release.keep(wait_seconds=0.2)
+    assert late.knows(cookie)
+    shutil.rmtree(tmp_path / "late" / "secrets")
+    (tmp_path / "late" / "secrets").symlink_to(release.database.root / "secrets")
+    release.keep()
+    release.assert_at_rest()
+    assert release.login.user == old.user
+    assert all(one.knows(cookie) for one in (pod, late))
+
+
+def test_a_key_that_somebody_dropped_before_it_signed_is_made_anew(
+    release: Release, pod: Pod, effects: Effects, log: Log
+) -> None:
+    before = release.stored.text("SECRET_KEY")
+    effects.once("before look", kill)
+    with pytest.raises(Killed):
+        release.keep(SESSION)
+    release.write({"SECRET_KEY_FALLBACKS": ""})
+    log.steps()
+    release.keep()
+    assert log.steps() == ["announced again", "seen", "promoted", "seen", "rotated"]
+    release.assert_at_rest()
+    assert release.stored.text("SECRET_KEY") != before
+
+
 @pytest.mark.parametrize(
     "by_hand", [{"SECRET_KEY_FALLBACKS": ""}, {"GENERATION": "yesterday"}, {"GENERATION": "9" * 13}]
 )
@@ -697,16 +737,19 @@ def test_what_somebody_wrote_into_an_unfinished_rotation_does_not_hold_it_up(
     pod.cookie()
 
 
+@pytest.mark.parametrize("parts", [(), BOTH])
 def test_a_pair_that_somebody_emptied_is_made_anew_beside_the_one_in_use(
-    release: Release, pod: Pod
+    release: Release, pod: Pod, log: Log, parts: tuple[str, ...]
 ) -> None:
     cookie = pod.cookie()
-    old = release.login
     release.write({"DATABASE_USERNAME": "", "DATABASE_PASSWORD": ""})
+    log.steps()
     with pod.in_use() as failures:
-        release.keep()
+        release.keep(*parts)
     assert failures == []
-    assert release.login.user != old.user
+    # seen by every pod, and the one before locked, before that one gets another password
+    again = ["secrets filled", "announced again", "seen", "revoked", "rotated"]
+    assert log.steps()[:5] == again
     assert pod.knows(cookie)
     release.keep()
     release.assert_at_rest()
@@ -810,10 +853,10 @@ def test_waits_for_a_database_that_goes_away_between_two_steps(
     assert pod.knows(cookie)
 
 
-def test_what_a_killed_keeper_prepared_is_undone_by_the_next(
+def test_what_a_killed_keeper_prepared_is_locked_by_the_next(
     release: Release, pod: Pod, effects: Effects, log: Log
 ) -> None:
-    version = release.stored.version
+    login = release.login
     (idle,) = ROLES - {release.login.user}
     effects.once("after _set_password", kill)
     with pytest.raises(Killed):
@@ -821,9 +864,9 @@ def test_what_a_killed_keeper_prepared_is_undone_by_the_next(
     assert release.roles()[idle] == (True, True)
     log.steps()
     release.keep()
-    assert log.steps() == ["undone"]
+    assert log.steps() == ["announced again", "seen", "revoked", "rotated"]
     assert release.roles()[idle] == (False, False)
-    assert release.stored.version == version
+    assert release.login == login
     release.assert_at_rest()
 
 
