@@ -36,6 +36,16 @@ class Job:
             finally:
                 process.kill()
 
+    def kill_after(self, step: str, times: int) -> None:
+        """Kill the keeper's process when it has logged a step, as the kernel can at any time."""
+        node = f"{self.cluster.name}-control-plane"
+        # a shell that is there already: the keeper does not wait for one to start
+        with subprocess.Popen(
+            ["docker", "exec", "--interactive", node, "sh"], stdin=subprocess.PIPE, text=True
+        ) as shell:
+            self.wait_for(step, times)
+            shell.communicate("pkill -KILL -f 'app[.]keeper'")
+
     def wait_for(self, step: str, times: int = 1) -> None:
         """Wait until it logged a step, so many times."""
         seen = []
@@ -63,11 +73,6 @@ class Job:
         """Return the exit status of its one container, which has ended."""
         (pod,) = self.cluster.objects("pods", f"job-name={self.name}")
         return int(pod["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"])
-
-    def kill(self) -> None:
-        """Kill the keeper's process, as the kernel does when memory runs out."""
-        node = f"{self.cluster.name}-control-plane"
-        self.cluster.run("docker", "exec", node, "pkill", "-KILL", "-f", "app[.]keeper")
 
     def _outcome(self) -> str:
         # an API server that is away for a moment is one of the tests

@@ -26,6 +26,9 @@ ROTATIONS = 10
 #: How long a change may take to be in every pod, in seconds: kind-config.yaml's syncFrequency.
 DELIVERY = 30
 
+#: What a rotation of all replaces in the service's Secret.
+BOTH = ("SECRET_KEY", "DATABASE_PASSWORD")
+
 Values = dict[str, Secret]
 
 
@@ -41,24 +44,23 @@ def settled(cluster: Cluster) -> None:
 @pytest.fixture
 def load(cluster: Cluster) -> Iterator[Load]:
     """Put the service under load, and see at the end that nobody noticed anything."""
-    before = restarts(cluster)
+    before = restarts(cluster, "service", "database")
     with under_load(cluster) as load:
         yield load
     load.check()
-    after = restarts(cluster)
-    assert {pod: after[pod] for pod in before if pod in after} == {
-        pod: count for pod, count in before.items() if pod in after
-    }
+    assert restarts(cluster, "service", "database") == before
 
 
 def under_load(cluster: Cluster) -> Load:
     return Load(int(cluster.port), cluster.state / "ca.crt")
 
 
-def restarts(cluster: Cluster) -> dict[str, int]:
+def restarts(cluster: Cluster, *components: str) -> dict[str, int]:
+    """Return how often each pod was started again; one that was replaced has another name."""
     return {
-        pod["metadata"]["name"]: pod["status"]["containerStatuses"][0]["restartCount"]
-        for pod in cluster.objects("pods", "app.kubernetes.io/component in (service, database)")
+        pod["metadata"]["uid"]: pod["status"]["containerStatuses"][0]["restartCount"]
+        for component in components
+        for pod in cluster.objects("pods", f"app.kubernetes.io/component={component}")
     }
 
 
@@ -161,8 +163,11 @@ def rotated(cluster: Cluster) -> Iterator[None]:
 
 
 @contextmanager
-def consistent(cluster: Cluster) -> Iterator[None]:
-    """See that a `run` finishes whatever was left, and that one role alone is let in."""
+def finished(cluster: Cluster, *replaced: str) -> Iterator[None]:
+    """See that a `run` finishes whatever was left, and that what it replaced is refused.
+
+    :param replaced: the keys that are new then, whatever happened in between.
+    """
     before = cluster.secret("flask-app-secrets")
     yield
     run = start(cluster, "run")
@@ -170,6 +175,7 @@ def consistent(cluster: Cluster) -> Iterator[None]:
     after = cluster.secret("flask-app-secrets")
     assert step(cluster) == IDLE
     assert login(cluster, after) == "let in"
+    assert [key for key in replaced if before[key] == after[key]] == []
     if before["DATABASE_PASSWORD"] != after["DATABASE_PASSWORD"]:
         assert login(cluster, before) == "refused"
     wait_for_pods(cluster, after["GENERATION"].reveal())
@@ -201,14 +207,27 @@ def test_make_rotate_prints_each_step(cluster: Cluster, load: Load) -> None:
     assert cluster.secret("flask-app-secrets")["DATABASE_PASSWORD"].reveal() not in printed
 
 
+#: The step in which the database's certificate is one of the new authority.
+MOVED = "flask-app-database-tls renewed"
+
+
+def trust(load: Load, authorities: Secret) -> None:
+    """Give the load other authorities, all at once: it looks at them for each request."""
+    new = load.authorities.with_suffix(".new")
+    new.write_text(authorities.reveal())
+    new.replace(load.authorities)
+
+
 def test_a_new_authority_is_trusted_before_it_signs(cluster: Cluster, load: Load) -> None:
     before = certificates(cluster)
     old = cluster.secret("flask-app-ca")["tls.crt"].reveal()
     job = start(cluster, "rotate", "certificates", "--new-authority")
     job.wait_for("flask-app-tls trust changed")
     # whoever keeps a copy has to take the new one by now; the load looks each time
-    load.authorities.write_text(cluster.secret("flask-app-tls")["ca.crt"].reveal())
+    trust(load, cluster.secret("flask-app-tls")["ca.crt"])
     assert job.succeeds(), job.log()
+    seen, moved = (job.log().index(f'"{step}"') for step in ("authority seen", MOVED))
+    assert seen < moved, "the database had a certificate that not every pod trusted"
     new = cluster.secret("flask-app-ca")["tls.crt"].reveal()
     assert new != old
     assert cluster.secret("flask-app-tls")["ca.crt"].reveal() == new + old
@@ -219,15 +238,16 @@ def test_a_new_authority_is_trusted_before_it_signs(cluster: Cluster, load: Load
     assert later.succeeds(), later.log()
     for name in ("ca", "tls", "database-tls"):
         assert cluster.secret(f"flask-app-{name}")["ca.crt"].reveal() == new
-    load.authorities.write_text(new)
+    trust(load, cluster.secret("flask-app-ca")["tls.crt"])
     assert served(cluster) == {certificates(cluster)["tls"]}
 
 
 def test_status_tells_ages_and_pods_and_no_value(cluster: Cluster) -> None:
+    stored = cluster.secret("flask-app-secrets")
+    wait_for_pods(cluster, stored["GENERATION"].reveal())
     job = start(cluster, "status")
     assert job.succeeds(), job.log()
-    told = json.loads(job.log())
-    stored = cluster.secret("flask-app-secrets")
+    told = json.loads(job.log()[job.log().index("{\n") :])
     assert told["rotation"] == "none"
     assert told["role"] == stored["DATABASE_USERNAME"].reveal()
     assert {pod["name"]: str(pod["generation"]) for pod in told["pods"]} == {
@@ -262,16 +282,16 @@ def test_at_the_kubelets_default_pace(cluster: Cluster, load: Load) -> None:
     ],
 )
 def test_killed_at_every_step(cluster: Cluster, load: Load, logged: str, times: int) -> None:
-    with consistent(cluster):
+    # before it is announced, nobody has heard of it: then it is undone
+    with finished(cluster, *(() if "prepared" in logged else BOTH)):
         job = start(cluster, "rotate")
-        job.wait_for(logged, times)
-        job.kill()
+        job.kill_after(logged, times)
         assert not job.succeeds(), "it was not killed"
         assert job.exit_status() == 137
 
 
 def test_the_api_server_is_away_for_a_minute(cluster: Cluster, load: Load) -> None:
-    with consistent(cluster):
+    with finished(cluster, *BOTH):
         job = start(cluster, "rotate")
         job.wait_for("announced")
         cluster.node("pkill", "-STOP", "kube-apiserver")
@@ -284,7 +304,8 @@ def test_the_api_server_is_away_for_a_minute(cluster: Cluster, load: Load) -> No
 
 @pytest.mark.parametrize("logged", ["database prepared", "announced", "promoted", "revoked"])
 def test_the_database_restarts_between_two_steps(cluster: Cluster, logged: str) -> None:
-    with under_load(cluster) as load, consistent(cluster):
+    pods = restarts(cluster, "service")
+    with under_load(cluster) as load, finished(cluster, *BOTH):
         job = start(cluster, "rotate")
         job.wait_for(logged)
         away = time.time()
@@ -296,6 +317,7 @@ def test_the_database_restarts_between_two_steps(cluster: Cluster, logged: str) 
         assert job.succeeds(), job.log()
     print(load.summary(), f"while the database was away for {back - away:.0f} s")
     assert [one for one in load.failures if one.ended < away or one.began > back] == []
+    assert restarts(cluster, "service") == pods
     assert load.per_second > 20
     assert load.lost_sessions == []
     assert load.lost_notes() == set()
@@ -339,7 +361,7 @@ def unreadable_secret(cluster: Cluster, pod: str) -> Iterator[None]:
 def test_a_pod_that_can_not_read_the_new_secret(cluster: Cluster, load: Load) -> None:
     before = cluster.secret("flask-app-secrets")
     pod, other = cluster.pods("service")
-    with consistent(cluster), unreadable_secret(cluster, pod):
+    with finished(cluster, *BOTH), unreadable_secret(cluster, pod):
         job = start(cluster, "rotate", WAIT_SECONDS="20")
         assert not job.succeeds(), "nobody noticed"
         assert job.exit_status() == 1
@@ -351,10 +373,9 @@ def test_a_pod_that_can_not_read_the_new_secret(cluster: Cluster, load: Load) ->
         assert login(cluster, before) == login(cluster, announced) == "let in"
 
 
-def test_a_pod_is_deleted_and_another_one_starts_in_the_middle(
-    cluster: Cluster, load: Load
-) -> None:
-    with consistent(cluster):
+def test_a_pod_is_deleted_and_another_one_starts_in_the_middle(cluster: Cluster) -> None:
+    database = restarts(cluster, "database")
+    with under_load(cluster) as load, finished(cluster, *BOTH):
         job = start(cluster, "rotate")
         job.wait_for("announced")
         cluster.kubectl("delete", "pod", cluster.pods("service")[0], "--wait=false")
@@ -365,10 +386,12 @@ def test_a_pod_is_deleted_and_another_one_starts_in_the_middle(
         finally:
             cluster.kubectl("scale", "deployment/flask-app", "--replicas", "2")
             cluster.kubectl("rollout", "status", "deployment/flask-app", "--timeout", "120s")
+    load.check()
+    assert restarts(cluster, "database") == database
 
 
 def test_two_keepers_at_once(cluster: Cluster, load: Load) -> None:
-    with consistent(cluster):
+    with finished(cluster, *BOTH):
         jobs: list[Job] = [start(cluster, "rotate") for _ in range(2)]
         ended = [job.succeeds() for job in jobs]
         assert any(ended), "both gave way"
@@ -391,7 +414,7 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 
 
 def test_somebody_writes_a_wrong_password_into_the_secret(cluster: Cluster, load: Load) -> None:
-    with consistent(cluster):
+    with finished(cluster, "DATABASE_PASSWORD"):
         before = rejected(cluster)
         generation = int(cluster.secret("flask-app-secrets")["GENERATION"].reveal())
         wrong = {"DATABASE_PASSWORD": "nobody-gave-this-to-the-database"}
