@@ -164,6 +164,7 @@ def _measure(
 ) -> Round:
     before = set(cluster.pods(component))
     assert len(before) == replicas
+    _settle(cluster)
     with Load(int(cluster.port), cluster.state / "ca.crt") as load:
         time.sleep(AROUND)
         opened = connections(cluster)
@@ -173,6 +174,8 @@ def _measure(
         seconds = time.monotonic() - began
         time.sleep(AROUND)
         opened = connections(cluster) - opened - 1  # the question itself opens one
+    for failure in (*load.failures, *load.lost_sessions):
+        print(component, failure, flush=True)
     return Round(
         seconds,
         requests=len(load.seconds) + len(load.failures),
@@ -181,6 +184,19 @@ def _measure(
         connections=opened,
         replaced=len(before - set(cluster.pods(component))),
     )
+
+
+def _settle(cluster: Cluster) -> None:
+    """Wait until the node's network rules lead every request to a pod that answers."""
+    deadline = time.monotonic() + LIMIT
+    answers = 0
+    while answers < 100:
+        assert time.monotonic() < deadline, "not every request gets through"
+        try:
+            cluster.request("/livez")
+            answers += 1
+        except OSError:
+            answers = 0
 
 
 def wait_for(cluster: Cluster, component: str, generation: int, replicas: int) -> None:
