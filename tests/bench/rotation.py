@@ -96,8 +96,8 @@ def _side_by_side(cluster: Cluster) -> report.Table:
         "connections and pods are medians, requests are of all rounds. The usual way gives the "
         "one database role a new password, writes a new Secret, and replaces every pod, which "
         "has its secrets in its environment (`kubectl rollout restart`, or Reloader). It keeps "
-        "the old session key as a fallback. The last column is one rotation at the kubelet's "
-        "default pace.",
+        "the old session key as a fallback. The connections of this rotation are for the most "
+        "part the keeper's own. The last column is one rotation at the kubelet's default pace.",
         ["", "this rotation", "the usual one", "this one, kubelet at its default"],
         [
             row("seconds until every replica is on the new values", lambda r: r.seconds, "{:.1f}"),
