@@ -487,11 +487,11 @@ def test_under_load_no_query_fails_and_no_session_is_lost(release: Release, pod:
     release.start(SECOND)
     roles = []
     with pod.in_use() as failures:
-        for _ in range(3):
+        for _ in range(2):
             release.keep(*BOTH)
             roles.append(release.login.user)
     assert failures == []
-    assert roles == ["shop_b", "shop_a", "shop_b"]
+    assert roles == ["shop_b", "shop_a"]
     release.assert_at_rest()
 
 
@@ -555,7 +555,7 @@ def test_of_two_at_once_one_ends_well_and_the_other_too_or_gives_way(
         return "done"
 
     with pod.in_use() as failures, ThreadPoolExecutor(2) as executor:
-        for _ in range(3):
+        for _ in range(2):
             outcomes = list(executor.map(outcome, [threading.Barrier(2)] * 2))
             assert "done" in outcomes
             release.assert_at_rest()
