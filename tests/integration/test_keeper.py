@@ -97,6 +97,16 @@ def test_lets_the_secret_in_again_after_the_database_lost_it(fresh: Database) ->
     assert fresh.server.accepts(service_login(fresh))
 
 
+def test_a_server_that_takes_nobody_is_no_refusal(fresh: Database) -> None:
+    run(fresh)
+    fresh.execute("ALTER ROLE orders_a CONNECTION LIMIT 0")
+    before = service_login(fresh)
+    with pytest.raises(psycopg.OperationalError, match="too many connections"):
+        run(fresh)
+    fresh.execute("ALTER ROLE orders_a CONNECTION LIMIT -1")
+    assert service_login(fresh) == before
+
+
 def test_the_second_of_two_keepers_gives_way(fresh: Database) -> None:
     class Slow(FolderSecrets):
         def patch(
