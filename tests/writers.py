@@ -6,11 +6,13 @@ A pair has the same number in both values, so that one of two generations is see
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from app.secret_files import Key
 
@@ -72,11 +74,22 @@ WRITERS: dict[str, Callable[[Path, int], None]] = {
 }
 
 
-def keep_writing(layout: str, folder: Path) -> None:
-    """Write one generation after the other, until the process is ended."""
+class Moment(Protocol):
+    """A time that two processes share, as `multiprocessing.Value("d")` makes it."""
+
+    value: float
+
+
+def keep_writing(layout: str, folder: Path, writing_since: Moment) -> None:
+    """Write one generation after the other, until the process is ended.
+
+    :param writing_since: gets the monotonic time at which the write under way began, or infinity.
+    """
     write = WRITERS[layout]
     for number in itertools.count(1):
+        writing_since.value = time.monotonic()
         write(folder, number)
+        writing_since.value = math.inf
         rests = layout != "linked" and number % BURST == 0
         time.sleep(REST if rests else INTERVAL)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import ssl
 import subprocess
@@ -424,9 +425,17 @@ from app.keeper.plan import Service
 _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
 pods._addresses = lambda host: [f"127.1.{{n // 250}}.{{n % 250 + 1}}" for n in range({COUNT})]
-started = time.monotonic()
+
+def waited():
+    # seconds in line for a processor, which a busy machine adds
+    try:
+        return int(pathlib.Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+    except FileNotFoundError:  # not Linux
+        return 0
+
+started = time.monotonic() - waited()
 found = pods.Pods(Service("pods", int(sys.argv[1])), 0).look()
-seconds = time.monotonic() - started
+seconds = time.monotonic() - waited() - started
 # not getrusage: its peak is that of whoever started this process, too
 status = pathlib.Path("/proc/self/status").read_text()
 kilobytes = int(status.split("VmHWM:")[1].split()[0])
@@ -449,6 +458,7 @@ def ask_a_thousand() -> tuple[dict[str, Any], str]:
         asked = subprocess.run(
             [sys.executable, "-c", ASKER, port],
             cwd=ROOT,
+            env={**os.environ, "PYTHONDEVMODE": ""},  # as in a cluster: it takes half as long again
             stdout=subprocess.PIPE,
             text=True,
             check=True,

@@ -55,10 +55,10 @@ def test_a_text_without_escapes_has_no_layers() -> None:
 
 
 def seconds(text: str) -> float:
-    started = time.perf_counter()
+    started = time.thread_time()
     for _ in unescaped(text):
         pass
-    return time.perf_counter() - started
+    return time.thread_time() - started
 
 
 @pytest.mark.parametrize("piece", ["\\", "%25", "\\u005c", "%5c%2525", "\\\\%25"])
