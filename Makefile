@@ -21,7 +21,7 @@ run: $(VENV)/installed ## Serve on http://127.0.0.1:8080 with a PostgreSQL of it
 
 .PHONY: test
 test: $(VENV)/installed ## Run the unit, integration and chart tests (TEST_ARGS=… for pytest)
-	$(BIN)/python -X dev -W error -m pytest $(TEST_ARGS)
+	PYTHONDEVMODE=1 PYTHONWARNINGS=error $(BIN)/pytest --numprocesses logical --maxprocesses 4 $(TEST_ARGS)
 
 .PHONY: bench
 bench: $(VENV)/installed ## Measure the service, in 4 minutes, and write docs/benchmarks.md
