@@ -32,11 +32,16 @@ bench-rotation: $(VENV)/installed ## Measure rotations on kind, in 15 minutes, i
 	CLUSTER=flask-app-e2e HTTPS_PORT=9443 $(BIN)/python -m tests.bench.rotation
 
 .PHONY: lint
-lint: $(VENV)/installed ## Check style and types
+lint: $(VENV)/installed .venv-checkov/installed ## Check style, types, and the chart (that with helm)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/yamllint --strict .
+	@tests/chart/lint
+
+.PHONY: chart-docs
+chart-docs: $(VENV)/installed ## Write chart/README.md and chart/values.schema.json from chart/values.yaml
+	$(BIN)/python -m chart.docs
 
 LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock'
@@ -45,6 +50,7 @@ LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 lock: $(VENV)/installed ## Pin the newest versions that pyproject.toml allows, with hashes
 	$(BIN)/uv pip compile pyproject.toml $(LOCK) --output-file requirements/service.txt
 	$(BIN)/uv pip compile pyproject.toml --group dev $(LOCK) --output-file requirements/dev.txt
+	$(BIN)/uv pip compile --group pyproject.toml:checkov $(LOCK) --output-file requirements/checkov.txt
 
 .PHONY: image
 image: ## Build the image flask-app:dev
@@ -71,8 +77,10 @@ destroy: ## Remove the kind cluster with everything in it
 	@cluster/destroy
 
 $(VENV)/installed: requirements/dev.txt
+.venv-checkov/installed: requirements/checkov.txt
+%/installed:
 	@test -n "$(PYTHON)" || { echo 'Python 3.11 or later is missing: install it from' \
 		'https://www.python.org/downloads/, or name one: PYTHON=/path/to/python3 make ...' >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
 	@touch $@

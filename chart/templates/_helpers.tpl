@@ -1,47 +1,117 @@
-{{/* The name of every object, or the first part of it. Cut so that the longest
-     suffix and what controllers add to it still fit into 63 characters. */}}
+{{- define "flask-app.name" -}}
+{{- .Values.nameOverride | default .Chart.Name -}}
+{{- end }}
+
+{{/* The name of every object, or the first part of it: at most 40 characters, so that the longest
+     suffix and what controllers add to it fit into 63. What is cut off leaves a digest,
+     or two long names would be the same. */}}
 {{- define "flask-app.fullname" -}}
-{{- $name := .Release.Name -}}
-{{- if not (contains .Chart.Name $name) -}}
-{{- $name = printf "%s-%s" $name .Chart.Name -}}
+{{- $name := .Release.Name | replace "." "-" -}}
+{{- if not (contains (include "flask-app.name" .) $name) -}}
+{{- $name = printf "%s-%s" $name (include "flask-app.name" .) -}}
 {{- end -}}
-{{- $name | trunc 40 | trimSuffix "-" -}}
+{{- $name = .Values.fullnameOverride | default $name -}}
+{{- if gt (len $name) 40 -}}
+{{- $name = printf "%s-%s" ($name | trunc 31 | trimSuffix "-") (sha256sum $name | trunc 8) -}}
+{{- end -}}
+{{- $name -}}
 {{- end }}
 
 {{/* Which pods are meant: (dict "root" $ "component" "service") */}}
 {{- define "flask-app.selectorLabels" -}}
-app.kubernetes.io/name: {{ .root.Chart.Name }}
+app.kubernetes.io/name: {{ include "flask-app.name" .root }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
+{{/* Labels of an object or a pod: (dict "root" $ "component" "service" "labels" …) */}}
 {{- define "flask-app.labels" -}}
 {{ include "flask-app.selectorLabels" . }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+{{- with mergeOverwrite (dict) .root.Values.commonLabels (.labels | default dict) }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* (dict "root" $ "component" "service" "suffix" "-metrics" "labels" … "annotations" …) */}}
+{{- define "flask-app.metadata" -}}
+metadata:
+  name: {{ .name | default (printf "%s%s" (include "flask-app.fullname" .root) (.suffix | default "")) }}
+  namespace: {{ .root.Release.Namespace }}
+  labels:
+    {{- include "flask-app.labels" . | nindent 4 }}
+  {{- with mergeOverwrite (dict) .root.Values.commonAnnotations (.annotations | default dict) }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+
+{{/* Where an image is: (dict "image" .Values.image "version" .Chart.AppVersion) */}}
+{{- define "flask-app.imageOf" -}}
+{{- $tag := .image.tag | default (ternary "" .version (not (empty .image.digest))) -}}
+{{ .image.repository }}{{ with $tag }}:{{ . }}{{ end }}{{ with .image.digest }}@{{ . }}{{ end }}
 {{- end }}
 
 {{- define "flask-app.image" -}}
-{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+image: {{ include "flask-app.imageOf" (dict "image" .Values.image "version" .Chart.AppVersion) }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+{{- end }}
+
+{{- define "flask-app.serviceAccountName" -}}
+{{ .Values.serviceAccount.name | default (include "flask-app.fullname" .) }}
+{{- end }}
+
+{{- define "flask-app.keeperServiceAccountName" -}}
+{{ .Values.keeper.serviceAccount.name | default (printf "%s-keeper" (include "flask-app.fullname" .)) }}
 {{- end }}
 
 {{/* What every pod has: no token unless it is asked for, no root, no privilege.
-     (dict "root" $ "user" 10001 "token" true) */}}
-{{- define "flask-app.podSecurity" -}}
+     (dict "root" $ "user" .Values.securityContext "placement" .Values.keeper "token" true) */}}
+{{- define "flask-app.pod" -}}
 automountServiceAccountToken: {{ .token | default false }}
 enableServiceLinks: false
 {{- with .root.Values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- with .root.Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .root.Values.runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
+{{- if kindIs "bool" .root.Values.hostUsers }}
+hostUsers: {{ .root.Values.hostUsers }}
+{{- end }}
+{{- range $field := list "nodeSelector" "tolerations" "affinity" }}
+{{- with index $.placement $field }}
+{{ $field }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
 securityContext:
   runAsNonRoot: true
-  runAsUser: {{ .user }}
-  runAsGroup: {{ .user }}
-  fsGroup: {{ .user }}
+  {{- range $field, $id := .user }}
+  {{- with $id }}
+  {{ $field }}: {{ . | int64 }}
+  {{- end }}
+  {{- end }}
   seccompProfile:
     type: RuntimeDefault
+{{- end }}
+
+{{/* How the service's pods and the keeper's find others */}}
+{{- define "flask-app.names" -}}
+{{- with .Values.hostAliases }}
+hostAliases:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.dnsConfig }}
+dnsConfig:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{- define "flask-app.containerSecurity" -}}
@@ -52,35 +122,29 @@ securityContext:
     drop: [ALL]
 {{- end }}
 
-{{/* The user of the image of the service and the keeper, as in the Dockerfile */}}
-{{- define "flask-app.user" -}}10001{{- end }}
+{{/* What a Service is called inside the cluster, as a JSON list: (dict "root" $ "name" …) */}}
+{{- define "flask-app.serviceNames" -}}
+{{- $namespaced := printf "%s.%s" .name .root.Release.Namespace -}}
+{{- list .name $namespaced (printf "%s.svc" $namespaced) (printf "%s.svc.cluster.local" $namespaced) | toJson -}}
+{{- end }}
 
-{{- define "flask-app.databaseHost" -}}
-{{- if .Values.postgresql.enabled -}}
-{{ include "flask-app.fullname" . }}-database.{{ .Release.Namespace }}.svc
+{{/* What the service is called inside the cluster and on its own, as a JSON list */}}
+{{- define "flask-app.inClusterNames" -}}
+{{- $names := include "flask-app.serviceNames" (dict "root" . "name" (include "flask-app.fullname" .)) | fromJsonArray -}}
+{{- concat $names (list "localhost" "127.0.0.1") | toJson -}}
+{{- end }}
+
+{{/* The Secret with the service's certificate. cert-manager's has another name than the keeper's:
+     Helm could neither take over nor leave behind one that somebody else made. */}}
+{{- define "flask-app.tlsSecret" -}}
+{{- if eq .Values.tls.source "existing" -}}
+{{ .Values.tls.existingSecret }}
 {{- else -}}
-{{ .Values.database.host }}
+{{ include "flask-app.fullname" . }}-tls{{ if eq .Values.tls.source "cert-manager" }}-issued{{ end }}
 {{- end -}}
 {{- end }}
 
-{{- define "flask-app.databaseAdminSecret" -}}
-{{- .Values.database.adminSecret | default (printf "%s-database-admin" (include "flask-app.fullname" .)) -}}
-{{- end }}
-
-{{/* Where the database is: the environment of the service and of the keeper */}}
-{{- define "flask-app.databaseEnvironment" -}}
-- name: DATABASE_HOST
-  value: {{ include "flask-app.databaseHost" . | quote }}
-- name: DATABASE_PORT
-  value: {{ ternary 5432 .Values.database.port .Values.postgresql.enabled | quote }}
-- name: DATABASE_NAME
-  value: {{ .Values.database.name | quote }}
-- name: DATABASE_SSLMODE
-  value: {{ .Values.database.sslmode | quote }}
-{{- end }}
-
-{{/* What a Service is called inside the cluster: (dict "root" $ "name" …) */}}
-{{- define "flask-app.serviceNames" -}}
-{{- $namespace := .root.Release.Namespace -}}
-{{ .name }},{{ .name }}.{{ $namespace }},{{ .name }}.{{ $namespace }}.svc,{{ .name }}.{{ $namespace }}.svc.cluster.local
+{{/* Whether the keeper has a certificate to make: "true" or "" */}}
+{{- define "flask-app.keeperIssues" -}}
+{{- if or (eq .Values.tls.source "keeper") .Values.postgresql.enabled -}}true{{- end -}}
 {{- end }}

@@ -28,6 +28,7 @@ def usual_service(cluster: Cluster) -> Iterator[None]:
         f"GRANT flask_app_service TO {ROLE}",
     )
     _apply(cluster, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": NAME}})
+    _apply(cluster, _way_to_the_database())
     _publish(cluster)
     (deployment,) = cluster.objects("deployments", "app.kubernetes.io/component=service")
     _apply(cluster, _copy(deployment))
@@ -37,7 +38,9 @@ def usual_service(cluster: Cluster) -> Iterator[None]:
         yield
     finally:
         _select(cluster, "service")
-        cluster.kubectl("delete", "deployment,secret", NAME, "--wait", "--ignore-not-found")
+        cluster.kubectl(
+            "delete", "deployment,secret,networkpolicy", NAME, "--wait", "--ignore-not-found"
+        )
         cluster.sql(f"DROP ROLE {ROLE}")
 
 
@@ -84,7 +87,7 @@ def _copy(deployment: Mapping[str, object]) -> object:
     spec["selector"]["matchLabels"].update(label)
     spec["template"]["metadata"]["labels"].update(label)
     (container,) = spec["template"]["spec"]["containers"]
-    kept = [one for one in container["env"] if one["name"] != "SECRETS_DIR"]
+    kept = [one for one in container["env"] if not one["name"].startswith("SECRETS_")]
     container["env"] = [
         *kept,
         {"name": "SECRETS_FROM", "value": "env"},
@@ -97,6 +100,23 @@ def _copy(deployment: Mapping[str, object]) -> object:
     pod = spec["template"]["spec"]
     pod["volumes"] = [volume for volume in pod["volumes"] if volume["name"] != "secrets"]
     return copy
+
+
+def _way_to_the_database() -> object:
+    """Return a NetworkPolicy that lets the copy through, beside those of the chart."""
+
+    def pods(component: str) -> object:
+        return {"matchLabels": {"app.kubernetes.io/component": component}}
+
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": NAME},
+        "spec": {
+            "podSelector": pods("database"),
+            "ingress": [{"ports": [{"port": 5432}], "from": [{"podSelector": pods("usual")}]}],
+        },
+    }
 
 
 def _select(cluster: Cluster, component: str) -> None:

@@ -5,6 +5,7 @@ The engine's Python package is young; nothing but this file knows it.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,19 +19,60 @@ FOLDER = Path(__file__).parents[2] / "chart"
 
 Object = dict[str, Any]
 
+#: Values files that together turn everything, by name; "default" turns nothing.
+VARIANTS: dict[str, dict[str, Any]] = {
+    path.name.removesuffix("-values.yaml"): yaml.safe_load(path.read_text())
+    for path in sorted((FOLDER / "ci").glob("*-values.yaml"))
+}
+
+#: A database that is not the chart's, verified with a ConfigMap.
+OWN_DATABASE: dict[str, Any] = {
+    "postgresql": {"enabled": False},
+    "database": {"host": "db.example.org", "adminSecret": "db-admin", "caConfigMap": "db-ca"},
+}
+
+#: Where the service's certificate is from, but for the keeper.
+ISSUED: dict[str, Any] = {"tls": {"source": "cert-manager"}}
+EXISTING: dict[str, Any] = {"tls": {"source": "existing", "existingSecret": "shop-tls"}}
+
+#: The kinds of objects that are not Kubernetes' own.
+CUSTOM_KINDS = {
+    "BackendTLSPolicy",
+    "Certificate",
+    "HTTPRoute",
+    "Issuer",
+    "PodMonitor",
+    "ServiceMonitor",
+}
+
+
+class Loader(yaml.CSafeLoader):
+    """Reads YAML, and refuses a key that stands twice in a mapping."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        assert len(keys) == len(set(keys)), f"twice in one mapping: {sorted(keys)}"
+        return super().construct_mapping(node, deep)
+
 
 class Rendered:
     """The objects and the notes that the chart renders."""
 
     def __init__(self, files: dict[str, str]) -> None:
         self.notes = next(text for name, text in files.items() if name.endswith("NOTES.txt"))
-        self.objects: list[Object] = [
-            document
+        #: The objects of each template, by its path below chart/templates.
+        self.templates: dict[str, list[Object]] = {
+            name.partition("/templates/")[2]: [
+                document for document in yaml.load_all(text, Loader) if document
+            ]
             for name, text in files.items()
             if name.endswith(".yaml")
-            for document in yaml.safe_load_all(text)
-            if document
-        ]
+        }
+        self.objects = [one for objects in self.templates.values() for one in objects]
+
+    def names(self, template: str) -> list[str]:
+        """Return the kind and name of each object of a template, sorted."""
+        return sorted(f"{o['kind']}/{o['metadata']['name']}" for o in self.templates[template])
 
     def of_kind(self, kind: str) -> list[Object]:
         """Return all objects of a kind, of which there has to be one at least."""
@@ -38,22 +80,59 @@ class Rendered:
         assert found, f"no {kind} is rendered"
         return found
 
-    def one(self, kind: str, name: str) -> Object:
-        """Return the one object of that kind and name."""
-        (found,) = (one for one in self.of_kind(kind) if one["metadata"]["name"] == name)
+    def one(self, kind: str, name: str | None = None) -> Object:
+        """Return the one object of that kind, and of that name if one is given."""
+        (found,) = (
+            one for one in self.of_kind(kind) if name is None or one["metadata"]["name"] == name
+        )
         return found
 
-    def pods(self) -> dict[str, Object]:
-        """Return the spec of every pod, by its owner's kind and name."""
-        specs = {}
+    @property
+    def fullname(self) -> str:
+        """Return the first part of every object's name."""
+        return str(self.one("Deployment")["metadata"]["name"])
+
+    def pod_templates(self) -> dict[str, Object]:
+        """Return metadata and spec of every pod, by its owner's kind and name."""
+        templates = {}
         for owner in self.objects:
             spec = owner.get("spec", {})
             spec = spec.get("jobTemplate", {}).get("spec", spec)
-            pod = spec if owner["kind"] == "Pod" else spec.get("template", {}).get("spec")
-            if pod:
-                specs[f"{owner['kind']}/{owner['metadata']['name']}"] = pod
-        assert len(specs) >= 3
-        return specs
+            template = owner if owner["kind"] == "Pod" else spec.get("template")
+            if template:
+                templates[f"{owner['kind']}/{owner['metadata']['name']}"] = template
+        assert len(templates) >= 3
+        return templates
+
+    def pods(self) -> dict[str, Object]:
+        """Return the spec of every pod, by its owner's kind and name."""
+        return {owner: template["spec"] for owner, template in self.pod_templates().items()}
+
+
+def pod_of(owner: Object) -> Object:
+    """Return the spec of the pods of a Deployment, a StatefulSet or a Job."""
+    found: Object = owner["spec"]["template"]["spec"]
+    return found
+
+
+def containers(pod: Object) -> list[Object]:
+    """Return all containers of a pod, those that run first included."""
+    return [*pod["containers"], *pod.get("initContainers", [])]
+
+
+def environment(container: Object) -> dict[str, str]:
+    """Return the variables of a container that have a value of their own."""
+    return {one["name"]: one["value"] for one in container["env"] if "value" in one}
+
+
+def secret_volumes(pod: Object) -> dict[str, Object]:
+    """Return the volumes of a pod that are Secrets, by name."""
+    return {v["name"]: v["secret"] for v in pod.get("volumes", []) if "secret" in v}
+
+
+def is_selected(selector: dict[str, str], labels: dict[str, str]) -> bool:
+    """Tell whether a selector, which has labels alone, selects what has these labels."""
+    return selector.items() <= labels.items()
 
 
 Render = Callable[..., Rendered]
@@ -70,17 +149,29 @@ def chart() -> helm_python.chart.Chart:
 
 @pytest.fixture(scope="session")
 def render(chart: helm_python.chart.Chart) -> Render:
-    """Return a function that renders the chart with some values turned."""
+    """Return a function that renders the chart with some values turned, as objects of one's own."""
+    kept: dict[str, bytes] = {}
 
     def render(release: str = "flask-app", revision: int = 1, **values: Any) -> Rendered:
+        key = repr((release, revision, values))
         try:
-            # as an install does: the schema first
-            chart.validate_schema(chart.merge_values(values))
-            return Rendered(chart.render(values, name=release, namespace="shop", revision=revision))
+            if key not in kept:
+                # as an install does: the schema first
+                chart.validate_schema(chart.merge_values(values))
+                files = chart.render(values, name=release, namespace="shop", revision=revision)
+                kept[key] = pickle.dumps(Rendered(files))
         except HelmError as error:
             raise Refused(str(error)) from None
+        rendered: Rendered = pickle.loads(kept[key])
+        return rendered
 
     return render
+
+
+@pytest.fixture(params=VARIANTS)
+def variant(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Return the values of each variant in turn."""
+    return VARIANTS[request.param]
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,14 @@ with psycopg.connect(
             print(cursor.fetchone()[0])
 """
 
+#: What Pod Security `restricted` asks of a container.
+HARDENED = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
 SUSPENDED = '{"spec": {"suspend": true}}'
 
 Needles = dict[str, list[Secret]]
@@ -45,10 +53,13 @@ Needles = dict[str, list[Secret]]
 
 @dataclass(frozen=True)
 class Cluster:
-    """The cluster, as its administrator sees it, and the way to the service."""
+    """The cluster, as its administrator sees it, and the way to one release and its service."""
 
     name: str
     port: str
+    namespace: str = NAMESPACE
+    #: The first part of the names of the release's objects.
+    fullname: str = "flask-app"
 
     @property
     def state(self) -> Path:
@@ -77,7 +88,7 @@ class Cluster:
 
     def command(self, *arguments: str) -> list[str]:
         """Return a kubectl command for the release's namespace."""
-        context = ("kubectl", "--context", f"kind-{self.name}", "--namespace", NAMESPACE)
+        context = ("kubectl", "--context", f"kind-{self.name}", "--namespace", self.namespace)
         return [*context, *arguments]
 
     def kubectl(self, *arguments: str, stdin: str = "", check: bool = True) -> str:
@@ -113,7 +124,15 @@ class Cluster:
 
     def python(self, script: str, *arguments: str) -> str:
         """Run a script in a pod of the service; what is secret goes into `script`."""
-        command = ("exec", "--stdin", "deployment/flask-app", "--", "python", "-", *arguments)
+        command = (
+            "exec",
+            "--stdin",
+            f"deployment/{self.fullname}",
+            "--",
+            "python",
+            "-",
+            *arguments,
+        )
         return self.kubectl(*command, stdin=script)
 
     def pods(self, component: str) -> list[str]:
@@ -179,7 +198,7 @@ class Cluster:
 
     def metric(self, pod: str, name: str) -> float:
         """Return a metric of one pod, scraped through the API server."""
-        path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod}:9090/proxy/metrics"
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}:9090/proxy/metrics"
         for line in self.kubectl("get", "--raw", path).splitlines():
             if line.startswith(f"{name} "):
                 return float(line.rsplit(" ", 1)[1])

@@ -99,7 +99,7 @@ def start(cluster: Cluster, *arguments: str, **environment: str) -> Job:
     """Start the keeper once, with these arguments, and these variables turned."""
     name = f"keeper-{'-'.join(arguments)}-{time.time_ns() // 1_000_000}".replace("--", "-")
     made = cluster.kubectl(
-        *("create", "job", name, "--from", "cronjob/flask-app-keeper"),
+        *("create", "job", name, "--from", f"cronjob/{cluster.fullname}-keeper"),
         *("--dry-run=client", "--output", "json"),
     )
     job = json.loads(made)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from app.secret_files import Secret
-from tests.e2e.conftest import Cluster, Needles
+from tests.e2e.conftest import HARDENED, Cluster, Needles
 
 Found = Callable[[Needles, str], list[str]]
 Place = Callable[[Cluster], str]
@@ -79,12 +79,6 @@ def planted(cluster: Cluster) -> Iterator[Needles]:
     chart = ("chart", "--namespace", "flask-app", "--reuse-values", "--wait", "--wait-for-jobs")
     cluster.run("helm", "upgrade", "flask-app", *chart, "--set", f"podAnnotations.canary={canary}")
     image = cluster.objects("deployments")[0]["spec"]["template"]["spec"]["containers"][0]["image"]
-    hardened = {
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "runAsNonRoot": True,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -98,7 +92,7 @@ def planted(cluster: Cluster) -> Iterator[Needles]:
                     "image": image,
                     # in the process alone: kubectl exec would bring a pod's own env along
                     "command": ["sh", "-c", f"echo {canary}; exec env CANARY={canary} sleep 600"],
-                    "securityContext": hardened,
+                    "securityContext": HARDENED,
                 }
             ],
         },

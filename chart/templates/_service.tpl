@@ -1,0 +1,103 @@
+{{/* What the service's container gets: its settings, and its secrets in one of two ways. */}}
+
+{{/* The keys of its Secret, which README.md describes */}}
+{{- define "flask-app.keys" -}}
+{{- list "SECRET_KEY" "SECRET_KEY_FALLBACKS" "DATABASE_USERNAME" "DATABASE_PASSWORD" "GENERATION" | toJson -}}
+{{- end }}
+
+{{- define "flask-app.serviceEnvironment" -}}
+{{- $secret := printf "%s-secrets" (include "flask-app.fullname" .) -}}
+- name: HOST
+  value: 0.0.0.0
+- name: PORT
+  value: "8443"
+- name: METRICS_PORT
+  value: "9090"
+- name: TLS_DIR
+  value: /etc/tls
+- name: SECRETS_FROM
+  value: {{ .Values.secrets.inject }}
+{{- if eq .Values.secrets.inject "files" }}
+- name: SECRETS_DIR
+  value: /etc/secrets
+{{- else }}
+{{- range include "flask-app.keys" . | fromJsonArray }}
+- name: {{ . }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $secret }}
+      key: {{ . }}
+{{- end }}
+{{- end }}
+- name: SECRETS_CHECK_SECONDS
+  value: {{ .Values.secrets.checkSeconds | quote }}
+- name: SESSION_LIFETIME_SECONDS
+  value: {{ .Values.sessionLifetime | int | quote }}
+- name: LOG_LEVEL
+  value: {{ .Values.logLevel }}
+{{ include "flask-app.databaseEnvironment" . }}
+{{- with ternary "/etc/database-ca/ca.crt" (include "flask-app.ownCAFile" .) .Values.postgresql.enabled }}
+- name: DATABASE_CA_FILE
+  value: {{ . }}
+{{- end }}
+{{- end }}
+
+{{- define "flask-app.serviceVolumeMounts" -}}
+# whole folders: the kubelet never updates a subPath
+{{- if eq .Values.secrets.inject "files" }}
+- name: secrets
+  mountPath: /etc/secrets
+  readOnly: true
+{{- end }}
+- name: tls
+  mountPath: /etc/tls
+  readOnly: true
+{{- if or .Values.postgresql.enabled (include "flask-app.ownCAVolume" .) }}
+- name: database-ca
+  mountPath: /etc/database-ca
+  readOnly: true
+{{- end }}
+- name: tmp
+  mountPath: /tmp
+{{- end }}
+
+{{- define "flask-app.serviceVolumes" -}}
+{{- $fullname := include "flask-app.fullname" . -}}
+# Keys are named, so that the kubelet itself holds the pod back until they are filled. With
+# fsGroup, 0400 becomes 0440.
+{{- if eq .Values.secrets.inject "files" }}
+- name: secrets
+  secret:
+    secretName: {{ $fullname }}-secrets
+    defaultMode: 0400
+    items:
+      {{- range include "flask-app.keys" . | fromJsonArray }}
+      - key: {{ . }}
+        path: {{ . }}
+      {{- end }}
+{{- end }}
+- name: tls
+  secret:
+    secretName: {{ include "flask-app.tlsSecret" . }}
+    defaultMode: 0400
+    items:
+      {{- range list "tls.crt" "tls.key" }}
+      - key: {{ . }}
+        path: {{ . }}
+      {{- end }}
+{{- if .Values.postgresql.enabled }}
+- name: database-ca
+  secret:
+    secretName: {{ $fullname }}-database-tls
+    defaultMode: 0400
+    items:
+      - key: ca.crt
+        path: ca.crt
+{{- else }}
+{{- include "flask-app.ownCAVolume" . }}
+{{- end }}
+- name: tmp
+  emptyDir:
+    medium: Memory
+    sizeLimit: 16Mi
+{{- end }}

@@ -1,0 +1,717 @@
+"""Contradictions and secrets among the values are refused, each with its sentence."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+import helm_python.chart
+import pytest
+
+from tests.chart.conftest import FOLDER, Refused, Render
+from tests.chart.test_values import NOTHING, Flat, nested
+
+OWN = {"postgresql.enabled": False, "database.host": "db", "database.adminSecret": "admin"}
+VERIFIED = OWN | {"database.caSecret": "ca"}
+SCALED = {"autoscaling.enabled": True}
+ISSUED = {"tls.source": "cert-manager"}
+EXISTING = {"tls.source": "existing", "tls.existingSecret": "a"}
+ROUTED = {"httpRoute.enabled": True, "httpRoute.parentRefs": [{"name": "public"}]}
+CA_REF = {"httpRoute.backendTLS.caCertificateRefs": [{"kind": "ConfigMap", "name": "ca"}]}
+SYSTEM = {"httpRoute.backendTLS.wellKnownCACertificates": "System"}
+SECRET = [{"name": "mine", "secret": {"secretName": "mine"}}]
+MOUNT = {"name": "mine", "mountPath": "/mine"}
+
+
+class Check(NamedTuple):
+    """Values that contradict each other, and the nearest ones that do not."""
+
+    refused: Flat
+    #: Says what is wrong, and names the values that are.
+    sentence: str
+    accepted: list[Flat]
+    release: str = "flask-app"
+
+
+def env(name: str, value: str = "x", **rest: Any) -> Flat:
+    """Return values with one environment variable."""
+    return {"env": [{"name": name} | (rest or {"value": value})]}
+
+
+def mount(**mounted: Any) -> Flat:
+    """Return values with a Secret of the user's own, mounted somehow."""
+    return {"volumes": SECRET, "volumeMounts": [MOUNT | mounted]}
+
+
+CHECKS = [
+    # the database
+    *(
+        Check({f"database.{name}": value}, "two databases: postgresql.enabled", [{}])
+        for name, value in (
+            ("host", "db"),
+            ("adminSecret", "admin"),
+            ("caConfigMap", "ca"),
+            ("caSecret", "ca"),
+            ("publicCA", True),
+        )
+    ),
+    Check(VERIFIED | {"postgresql.enabled": True}, "two databases", [VERIFIED]),
+    Check(VERIFIED | {"database.host": ""}, "no database: set database.host", [VERIFIED]),
+    Check(VERIFIED | {"database.adminSecret": ""}, "database.adminSecret is empty", [VERIFIED]),
+    *(
+        Check(
+            VERIFIED | another, "more than one of database.caConfigMap", [VERIFIED, OWN | another]
+        )
+        for another in ({"database.caConfigMap": "ca"}, {"database.publicCA": True})
+    ),
+    Check(
+        OWN,
+        "database.sslmode verify-full has nothing to verify with",
+        [OWN | {f"database.{name}": "ca"} for name in ("caConfigMap", "caSecret")]
+        + [OWN | {"database.publicCA": True}],
+    ),
+    Check(
+        OWN | {"database.sslmode": "verify-ca", "database.allowSslmode": "verify-ca"},
+        "database.sslmode verify-ca has nothing to verify with",
+        [OWN | {"database.sslmode": "require", "database.allowSslmode": "require"}],
+    ),
+    *(
+        Check(
+            VERIFIED | {"database.sslmode": mode} | allowed,
+            f"database.sslmode {mode} does not verify whom the password goes to",
+            [VERIFIED | {"database.sslmode": mode, "database.allowSslmode": mode}],
+        )
+        for mode in ("disable", "allow", "prefer", "require", "verify-ca")
+        for allowed in (NOTHING, {"database.allowSslmode": "disable"})
+        if mode not in allowed.values()
+    ),
+    Check(
+        VERIFIED | {"database.allowSslmode": "require"},
+        "database.allowSslmode require allows what is not used: database.sslmode is verify-full",
+        [VERIFIED],
+    ),
+    # the Service
+    Check(
+        {"service.nodePort": 30443},
+        "service.nodePort is set, and service.type is ClusterIP",
+        [{"service.nodePort": 30443, "service.type": t} for t in ("NodePort", "LoadBalancer")],
+    ),
+    Check(
+        {"service.externalTrafficPolicy": "Local"},
+        "service.externalTrafficPolicy is set, and service.type is ClusterIP",
+        [
+            {"service.externalTrafficPolicy": "Local", "service.type": t}
+            for t in ("NodePort", "LoadBalancer")
+        ],
+    ),
+    *(
+        Check(
+            given | {"service.type": kind},
+            f"are for a LoadBalancer, and service.type is {kind}",
+            [given | {"service.type": "LoadBalancer"}, {"service.type": kind}],
+        )
+        for kind in ("ClusterIP", "NodePort")
+        for given in (
+            {"service.loadBalancerClass": "a"},
+            {"service.loadBalancerSourceRanges": ["10.0.0.0/8"]},
+        )
+    ),
+    # scaling and disruption
+    *(
+        Check(
+            SCALED | {"replicas": replicas},
+            f"replicas is {replicas}, and autoscaling.enabled",
+            [SCALED, {"replicas": replicas}],
+        )
+        for replicas in (3, 0)
+    ),
+    Check(
+        SCALED | {"autoscaling.minReplicas": 11},
+        "autoscaling.minReplicas 11 is more than autoscaling.maxReplicas 10",
+        [SCALED | {"autoscaling.minReplicas": 10}, {"autoscaling.minReplicas": 11}],
+    ),
+    Check(
+        SCALED | {"autoscaling.targetCPUUtilizationPercentage": None},
+        "autoscaling.enabled has nothing to go by",
+        [
+            SCALED | {"autoscaling.targetCPUUtilizationPercentage": None} | another
+            for another in (
+                {"autoscaling.targetMemoryUtilizationPercentage": 80},
+                {"autoscaling.metrics": [{"type": "Pods"}]},
+            )
+        ],
+    ),
+    Check(
+        SCALED | {"resources.requests.cpu": None},
+        "a percentage of resources.requests.cpu, which is not set",
+        [
+            {"resources.requests.cpu": None},
+            SCALED
+            | {
+                "resources.requests.cpu": None,
+                "autoscaling.targetCPUUtilizationPercentage": None,
+                "autoscaling.targetMemoryUtilizationPercentage": 80,
+            },
+        ],
+    ),
+    Check(
+        SCALED
+        | {"resources.requests.memory": None, "autoscaling.targetMemoryUtilizationPercentage": 80},
+        "a percentage of resources.requests.memory, which is not set",
+        [SCALED | {"resources.requests.memory": None}],
+    ),
+    Check(
+        SCALED | {"resources.requests": None},
+        "resources.requests.cpu",
+        [{"resources.requests": None}],
+    ),
+    *(
+        Check(
+            {"podDisruptionBudget.minAvailable": least, "podDisruptionBudget.maxUnavailable": most},
+            "podDisruptionBudget.minAvailable and maxUnavailable are both set",
+            [
+                {"podDisruptionBudget.minAvailable": least},
+                {"podDisruptionBudget.maxUnavailable": most},
+            ],
+        )
+        for least, most in ((1, 1), (0, 0), ("50%", 0))
+    ),
+    # from outside
+    Check(
+        {"ingress.enabled": True},
+        "ingress.enabled needs a host",
+        [{"ingress.enabled": True, "ingress.hosts": [{"host": "a.example.org"}]}],
+    ),
+    Check({"httpRoute.enabled": True}, "httpRoute.enabled needs a Gateway", [ROUTED]),
+    Check(
+        ROUTED | CA_REF | SYSTEM,
+        "httpRoute.backendTLS has two sources",
+        [ROUTED | CA_REF, ROUTED | SYSTEM],
+    ),
+    Check(
+        {"monitoring.serviceMonitor.enabled": True, "monitoring.podMonitor.enabled": True},
+        "monitoring.serviceMonitor and monitoring.podMonitor are both enabled",
+        [{"monitoring.serviceMonitor.enabled": True}, {"monitoring.podMonitor.enabled": True}],
+    ),
+    # certificates
+    *(
+        Check(
+            {"tls.source": source, "tls.existingSecret": "a"},
+            f"tls.source is {source}, and tls.existingSecret names one of yours",
+            [EXISTING, {"tls.source": source}],
+        )
+        for source in ("keeper", "cert-manager")
+    ),
+    Check({"tls.source": "existing"}, "name a Secret with tls.crt and tls.key", [EXISTING]),
+    *(
+        Check(
+            given | {"tls.certManager.issuerRef.name": "a"},
+            f"tls.source is {source}, and tls.certManager.issuerRef names an issuer",
+            [given, ISSUED | {"tls.certManager.issuerRef.name": "a"}],
+        )
+        for source, given in (("keeper", NOTHING), ("existing", EXISTING))
+    ),
+    Check(
+        ISSUED | {"tls.certManager.inClusterNames": False},
+        "tls.certManager.inClusterNames is false",
+        [
+            ISSUED | {"tls.certManager.inClusterNames": False, "tls.extraNames": ["a.example.org"]},
+            {"tls.certManager.inClusterNames": False},
+        ],
+    ),
+    # accounts
+    *(
+        Check(
+            {f"{path}.create": False},
+            f"{path}.create is false: then {path}.name has to be",
+            [{f"{path}.create": False, f"{path}.name": "mine"}],
+        )
+        for path in ("serviceAccount", "keeper.serviceAccount")
+    ),
+    *(
+        Check(
+            {f"{path}.create": create, f"{path}.name": "default"},
+            f"{path}.name is default, the account of every pod",
+            [{f"{path}.create": create, f"{path}.name": "defaults"}],
+        )
+        for path in ("serviceAccount", "keeper.serviceAccount")
+        for create in (True, False)
+    ),
+    *(
+        Check(
+            same,
+            "serviceAccount.name and keeper.serviceAccount.name are the same",
+            [{"serviceAccount.name": "a", "keeper.serviceAccount.name": "b"}],
+        )
+        for same in (
+            {"serviceAccount.name": "a", "keeper.serviceAccount.name": "a"},
+            {"serviceAccount.name": "flask-app-keeper"},
+            {"keeper.serviceAccount.name": "flask-app"},
+        )
+    ),
+    # names and labels
+    Check({}, "1st begins with a digit", [{"fullnameOverride": "first"}], release="1st"),
+    *(
+        Check(
+            {path: {name: "x"}},
+            f"{path} has {name}, by which the chart finds its own objects",
+            [{path: {"app.kubernetes.io/part-of": "x", "name": "x"}}],
+        )
+        for path in (
+            "commonLabels",
+            "podLabels",
+            "keeper.podLabels",
+            "postgresql.podLabels",
+            "service.labels",
+            "ingress.labels",
+            "httpRoute.labels",
+            "monitoring.serviceMonitor.labels",
+            "monitoring.podMonitor.labels",
+        )
+        for name in (
+            "helm.sh/chart",
+            *(
+                f"app.kubernetes.io/{part}"
+                for part in ("name", "instance", "component", "version", "managed-by")
+            ),
+        )
+    ),
+    Check(
+        {"postgresql.podAnnotations": {"checksum/config": "x"}},
+        "postgresql.podAnnotations has checksum/config",
+        [{"postgresql.podAnnotations": {"checksum/other": "x"}}],
+    ),
+    # what the service's container gets
+    *(
+        Check(env(name) | base, f"env has {name} from outside of the chart's own Secret", [base])
+        for name in ("SECRET_KEY", "DATABASE_PASSWORD", "DATABASE_USERNAME", "GENERATION")
+        for base in (NOTHING, {"secrets.inject": "env"})
+    ),
+    Check(
+        env("BANNER", valueFrom={"secretKeyRef": {"name": "a", "key": "b"}}),
+        "env has BANNER from outside of the chart's own Secret",
+        [
+            env("BANNER", valueFrom={"configMapKeyRef": {"name": "a", "key": "b"}}),
+            env("BANNER", valueFrom={"fieldRef": {"fieldPath": "metadata.name"}}),
+            env("BANNER", valueFrom={"resourceFieldRef": {"resource": "limits.memory"}}),
+        ],
+    ),
+    *(
+        Check(
+            env(name) | base,
+            f"env has {name}, which the chart sets itself",
+            [env(f"MY_{name}") | base],
+        )
+        for name in ("PORT", "LOG_LEVEL", "DATABASE_HOST", "SECRETS_DIR", "DATABASE_CA_FILE")
+        for base in (NOTHING, {"secrets.inject": "env"})
+    ),
+    Check(
+        env("API_TOKEN"), "env has API_TOKEN, which sounds like a secret", [env("API_TOKEN_FILE")]
+    ),
+    Check(
+        env("SETTING", "ghp_0123"),
+        "env has a value under SETTING that looks like a secret",
+        [env("SETTING", "0123")],
+    ),
+    *(
+        Check(
+            {"volumes": [{"name": name, "emptyDir": {}}]},
+            f"volumes has {name}, which is a volume of the chart's",
+            [{"volumes": [{"name": f"my-{name}", "emptyDir": {}}]}],
+        )
+        for name in ("secrets", "tls", "database-ca", "tmp")
+    ),
+    *(
+        Check(
+            {"volumeMounts": [{"name": name, "mountPath": "/mine", "subPath": "a"}]},
+            f"volumeMounts has a subPath of {name}",
+            [{"volumeMounts": [{"name": name, "mountPath": "/mine"}]}],
+        )
+        for name in ("secrets", "tls", "database-ca")
+    ),
+    *(
+        Check(
+            mount(**{field: "a"}),
+            "volumeMounts has a subPath of mine",
+            [
+                mount(),
+                mount(**{field: "a"})
+                | {"volumes": [{"name": "mine", "configMap": {"name": "mine"}}]},
+            ],
+        )
+        for field in ("subPath", "subPathExpr")
+    ),
+    *(
+        Check(
+            mount(subPath="a") | {"volumes": [{"name": "mine"} | volume]},
+            "volumeMounts has a subPath of mine",
+            [mount() | {"volumes": [{"name": "mine"} | volume]}],
+        )
+        for volume in ({"projected": {"defaultMode": 256}}, {"csi": {"driver": "a"}})
+    ),
+    *(
+        Check(
+            mount(mountPath=path),
+            f"volumeMounts has {path}, where the image or the chart has something",
+            [mount(mountPath=near)],
+        )
+        for path, near in (
+            ("/", "/mine"),
+            ("/etc/secrets", "/etc/secrets-of-mine"),
+            ("/etc/tls", "/etc/tls2"),
+            ("/etc/database-ca/mine", "/etc/mine"),
+            ("/srv", "/srv2"),
+            ("/opt/venv/bin", "/opt/mine"),
+            ("/tmp/", "/tmp2"),
+        )
+    ),
+]
+
+
+def refusal(render: Render, flat: Flat, release: str = "flask-app") -> str:
+    """Return what Helm says to values that it has to refuse."""
+    with pytest.raises(Refused) as refused:
+        render(release, **nested(flat))
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "check", CHECKS, ids=lambda check: f"{check.refused}-{check.sentence[:30]}"
+)
+def test_a_contradiction_is_refused(
+    chart: helm_python.chart.Chart, render: Render, check: Check
+) -> None:
+    # the schema alone would let it pass
+    chart.validate_schema(chart.merge_values(nested(check.refused)))
+    message = refusal(render, check.refused, check.release)
+    assert message.startswith("execution error at (flask-app/templates/checks.yaml:")
+    assert check.sentence in message
+    for accepted in check.accepted:
+        render(check.release, **nested(accepted))
+
+
+def test_every_check_is_tested(render: Render) -> None:
+    templates = [path.read_text("utf-8") for path in FOLDER.rglob("templates/**/*.*")]
+    text = "\n".join(templates)
+    sentences = re.findall(r'\bfail (?:\(printf )?"([^"]+)"', text)
+    # one that is written in another way would be overlooked
+    assert len(sentences) == len(re.findall(r"(?:\{\{-?|[|(]) *(?:fail|required)\b", text))
+    assert len(sentences) >= 30
+    messages = "\n".join(refusal(render, check.refused, check.release) for check in CHECKS)
+    untested = [
+        sentence
+        for sentence in sentences
+        if not re.search(".+".join(map(re.escape, re.split("%[sv]", sentence))), messages)
+    ]
+    assert not untested
+
+
+@pytest.mark.parametrize(
+    "name",
+    """
+    SECRET_KEY SECRET_KEY_FALLBACKS DATABASE_USERNAME DATABASE_PASSWORD GENERATION API_TOKEN
+    APITOKEN db_passwd DB_PWD PGPASSWORD Password SSH_PASSPHRASE CLIENT_SECRET AWS_SECRET_ACCESS_KEY
+    STRIPE_API_KEY APIKEY PRIVATE_KEY SIGNING_KEY ENCRYPTION_KEY ACCESS_KEY CREDENTIALS TOKEN
+    TOKEN_FILES FILE_TOKEN
+    """.split(),
+)
+def test_a_secrets_name_is_refused(render: Render, name: str) -> None:
+    message = refusal(render, env(name, "hidden-value"))
+    assert f"env has {name}" in message
+    assert "hidden-value" not in message
+    assert name in refusal(
+        render, env(name, valueFrom={"configMapKeyRef": {"name": "a", "key": "b"}})
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    """
+    TZ TOKEN_FILE API_TOKEN_FILE PASSWORD_DIR SECRET_NAME TOKEN_URL SECRET_PATH TOKEN_TTL
+    TOKEN_ISSUER OTEL_EXPORTER_OTLP_ENDPOINT KEYCLOAK_URL KEYBOARD PRIMARY_KEY MONKEY http_proxy
+    """.split(),
+)
+def test_another_name_is_accepted(render: Render, name: str) -> None:
+    deployment = render(**nested(env(name))).one("Deployment", "flask-app")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["env"][-1] == {"name": name, "value": "x"}
+
+
+HEX = "0123456789abcdef" * 4
+MIXED = "Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYm8"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "-----BEGIN PRIVATE KEY-----\nMIIBVgIBADANBg\n-----END PRIVATE KEY-----\n",
+        "-----BEGIN RSA PRIVATE KEY-----\nMIIBVgIBADANBg\n-----END RSA PRIVATE KEY-----",
+        "see -----BEGIN EC PRIVATE KEY-----",
+        "postgres://user:hunter2@db.example.org/notes",
+        "redis://:hunter2@cache",
+        "https://a.example.org and https://user:hunter2@b.example.org",
+        "AKIAIOSFODNN7EXAMPLE",
+        "ASIAIOSFODNN7EXAMPLE",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
+        *(f"gh{kind}_0123456789" for kind in "opsru"),
+        "glpat-0123456789",
+        "hvs.CAESI0123456789",
+        "xoxb-0123456789",
+        "sk_live_0123456789",
+        "sk-proj-0123456789",
+        HEX,
+        HEX.upper(),
+        HEX[:32],
+        MIXED + "=",
+        MIXED,
+        MIXED.replace("m", "-").replace("Y", "_"),
+        MIXED[:24],
+        f"  {HEX}\n",
+    ],
+)
+def test_a_secrets_value_is_refused_and_not_repeated(render: Render, value: str) -> None:
+    message = refusal(render, env("SETTING", value))
+    assert "env has a value under SETTING that looks like a secret" in message
+    for line in value.split("\n"):
+        assert not line.strip() or line.strip() not in message
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "true",
+        "Europe/Berlin",
+        "0.5",
+        # a git commit
+        HEX[:40],
+        HEX[:31],
+        MIXED[:23],
+        "123e4567-e89b-12d3-a456-426614174000",
+        "https://notes.example.org:8443/a?b=c",
+        "https://notes.example.org:8443/@user",
+        "postgres://user@db.example.org:5432/notes",
+        "postgresql-primary.databases-of-the-whole-company.svc.cluster.local",
+        "a-very-long-service-name-in-lower-case-with-1-digit",
+        "Whoever reads this, it is 1 sentence.",
+        "a.example.org:9092,b.example.org:9092",
+        "10.0.0.0/8,192.168.0.0/16",
+        f"registry.example.org/notes:1.2.3@sha256:{HEX}",
+        f"sha256:{HEX}",
+        "ghost_writer",
+    ],
+)
+def test_another_value_is_accepted(render: Render, value: str) -> None:
+    deployment = render(**nested(env("SETTING", value))).one("Deployment", "flask-app")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["env"][-1] == {"name": "SETTING", "value": value}
+
+
+@pytest.mark.parametrize(
+    "path",
+    """
+    secretKey SECRET_KEY password databasePassword secrets.SECRET_KEY secrets.DATABASE_PASSWORD
+    secrets.data database.password database.username database.url database.adminPassword
+    postgresql.password postgresql.postgresPassword postgresql.auth tls.key tls.crt tls.caKey
+    keeper.token image.password ingress.password service.token
+    replicaCount image.name keeper.rotation.every tls.certManager.issuerRef.names
+    monitoring.podMonitor.port postgresql.image.registry httpRoute.backendTLS.ca
+    """.split(),
+)
+def test_an_unknown_value_is_refused_and_not_repeated(render: Render, path: str) -> None:
+    above, _, name = path.rpartition(".")
+    message = refusal(render, {path: "hidden-value"})
+    pointer = f"/{above.replace('.', '/')}" if above else ""
+    assert f"at '{pointer}': additional properties '{name}' not allowed" in message
+    assert "hidden-value" not in message
+
+
+@pytest.mark.parametrize(
+    ("flat", "pointer", "name"),
+    [
+        ({"resources": {"request": "hidden"}}, "/resources", "request"),
+        ({"keeper.resources": {"limit": "hidden"}}, "/keeper/resources", "limit"),
+        ({"livenessProbe": {"httpGet": "hidden"}}, "/livenessProbe", "httpGet"),
+        ({"imagePullSecrets": [{"name": "a", "key": "hidden"}]}, "/imagePullSecrets/0", "key"),
+        ({"env": [{"name": "A", "secret": "hidden"}]}, "/env/0", "secret"),
+        ({"ingress.hosts": [{"host": "a", "port": "hidden"}]}, "/ingress/hosts/0", "port"),
+        ({"ingress.tls": [{"hosts": ["a"], "key": "hidden"}]}, "/ingress/tls/0", "key"),
+    ],
+)
+def test_an_unknown_word_in_a_value_is_refused(
+    render: Render, flat: Flat, pointer: str, name: str
+) -> None:
+    message = refusal(render, flat)
+    assert f"at '{pointer}': additional properties '{name}' not allowed" in message
+    assert "hidden" not in message
+
+
+@pytest.mark.parametrize(
+    ("path", "refused", "accepted"),
+    [
+        # types
+        ("replicas", ["two", "2", 1.5, -1, True, []], [0, 1, None]),
+        ("image", ["flask-app", []], [{}]),
+        ("resources", ["1Gi", [], {"limits": "1Gi"}], [{}, {"limits": {"cpu": 1}}]),
+        (
+            "env",
+            ["A=b", {"A": "b"}, ["A=b"], [{"value": "b"}]],
+            [[], [{"name": "A", "value": "b"}]],
+        ),
+        ("env", [[{"name": "A", "value": 1}], [{"name": "A B"}]], [[{"name": "A_1"}]]),
+        ("volumeMounts", [[{"name": "a"}]], [[{"name": "a", "mountPath": "/a"}]]),
+        ("imagePullSecrets", [["a"], [{"name": ""}]], [[{"name": "a"}]]),
+        ("hostUsers", ["false", 0], [True, False, None]),
+        ("affinity", ["a", []], [{"podAffinity": {}}]),
+        ("tolerations", [{}, ["a"]], [[{"key": "a"}]]),
+        ("logLevel", ["debug", "", 10], ["DEBUG", "ERROR"]),
+        ("autoscaling.enabled", ["true", 1], [True, False]),
+        ("postgresql.enabled", ["false", 0], [True, False]),
+        ("database.publicCA", ["yes"], [True]),
+        ("service.type", ["ExternalName", "nodeport"], ["NodePort"]),
+        ("service.port", [0, 65536, "8443", "https"], [1, 65535]),
+        ("service.nodePort", [0, 65536, "30443"], [30443, None]),
+        ("service.ipFamilies", [["IPv5"], "IPv4", ["IPv4", "IPv6", "IPv4"]], [["IPv6", "IPv4"]]),
+        ("service.loadBalancerSourceRanges", [["10.0.0.0"], ["any"]], [["10.0.0.0/8", "::/0"]]),
+        ("networkPolicy.apiServerPorts", [[], [0], ["443"], 443], [[443]]),
+        ("secrets.inject", ["file", "", "environment"], ["files", "env"]),
+        ("tls.source", ["", "self-signed", "certmanager"], ["keeper", "cert-manager", "existing"]),
+        ("ingress.hosts", [["a"], [{}], [{"host": ""}]], [[{"host": "a"}]]),
+        (
+            "ingress.hosts",
+            [[{"host": "a", "paths": [{"path": "a"}]}], [{"host": "a", "paths": ["/"]}]],
+            [[{"host": "a", "paths": [{"path": "/a", "pathType": "Exact"}]}]],
+        ),
+        ("topologySpreadConstraints", [[{"maxSkew": 1}]], [[]]),
+        (
+            "httpRoute.backendTLS.caCertificateRefs",
+            [[{"kind": "ConfigMap"}], [{"name": "a"}], [{"kind": "Service", "name": "a"}]],
+            [[{"kind": "ConfigMap", "name": "a"}]],
+        ),
+        # labels and annotations
+        *(
+            (path, [{"a": 1}, {"a": True}, {"a": None, "b": 1}, ["a"], "a=b"], [{"a": "1"}])
+            for path in (
+                "commonLabels",
+                "commonAnnotations",
+                "podLabels",
+                "podAnnotations",
+                "deploymentAnnotations",
+                "nodeSelector",
+                "service.labels",
+                "service.annotations",
+                "ingress.labels",
+                "ingress.annotations",
+                "httpRoute.labels",
+                "httpRoute.annotations",
+                "keeper.podLabels",
+                "keeper.podAnnotations",
+                "keeper.nodeSelector",
+                "keeper.serviceAccount.annotations",
+                "serviceAccount.annotations",
+                "postgresql.podLabels",
+                "postgresql.podAnnotations",
+                "postgresql.nodeSelector",
+                "monitoring.serviceMonitor.labels",
+                "monitoring.podMonitor.labels",
+            )
+        ),
+        # images
+        *(
+            (f"{image}.{name}", refused, accepted)
+            for image in ("image", "postgresql.image")
+            for name, refused, accepted in (
+                (
+                    "repository",
+                    [
+                        "",
+                        "a:1",
+                        "a.org/b:1",
+                        "a.org:5000/b:1",
+                        f"a@sha256:{HEX}",
+                        "https://a.org/b",
+                    ],
+                    ["a", "a.org/b", "a.org:5000/b/c_d-e"],
+                ),
+                (
+                    "tag",
+                    ["latest", "1 2", ":1", "-1", "1@2", 17, "a" * 129],
+                    ["", "1.2.3-rc_1", "later"],
+                ),
+                (
+                    "digest",
+                    [
+                        HEX,
+                        f"sha256:{HEX[1:]}",
+                        f"sha256:{HEX}0",
+                        f"sha256:{HEX.upper()}",
+                        "sha512:00",
+                    ],
+                    ["", f"sha256:{HEX}"],
+                ),
+                ("pullPolicy", ["always", ""], ["Always", "Never"]),
+            )
+        ),
+        # numbers
+        ("preStopSeconds", [-1, 601, "5"], [0, 600]),
+        ("revisionHistoryLimit", [-1], [0]),
+        ("sessionLifetime", [0, -1, 315360001, 1.5, "1d"], [1, 315360000]),
+        ("securityContext.runAsUser", [0, -1, "1000"], [1, 1000680000, None]),
+        ("securityContext.runAsGroup", [0, -1], [1, None]),
+        ("securityContext.fsGroup", [0, -1], [1, None]),
+        ("livenessProbe.periodSeconds", [0, -1, "5"], [1]),
+        ("autoscaling.minReplicas", [0, -1], [1]),
+        ("autoscaling.maxReplicas", [0, -1, "10"], [1]),
+        ("autoscaling.targetCPUUtilizationPercentage", [0, -1, "80%"], [1, None]),
+        ("podDisruptionBudget.minAvailable", [-1, "half", "50", "1000%"], [0, "50%", None]),
+        ("podDisruptionBudget.maxUnavailable", [-1, "half", "50"], [0, "50%", None]),
+        ("networkPolicy.dnsPort", [0, 65536], [5353]),
+        ("secrets.checkSeconds", [-1, 3601, "1s"], [0, 0.5, 3600]),
+        ("keeper.waitSeconds", [-1, "5m"], [0, 100_000_000]),
+        ("keeper.settleSeconds", [-1, 3601], [0, 3600]),
+        ("keeper.rotation.interval", [0, 3599, -1, 315360001, "30d"], [3600, 315360000]),
+        ("database.port", [0, 65536, "5432"], [1]),
+        # texts
+        (
+            "keeper.rotation.schedule",
+            ["", "hourly", "* * * *", "* * * * * *"],
+            ["@daily", "0 4 * * 1-5"],
+        ),
+        (
+            "tls.extraNames",
+            [["a b"], [""], ["a,b"], "a", ["https://a"]],
+            [["*.a.org", "::1", "10.0.0.1"]],
+        ),
+        ("tls.existingSecret", ["A", "a/b", "a_b", "-a"], ["", "a-b.c"]),
+        ("tls.certManager.duration", ["90d", "1h30m", ""], ["2160h"]),
+        ("tls.certManager.renewBefore", ["30d", ""], ["720h"]),
+        ("database.name", ["", "Shop", "1a", "a-b", "Robert'); --", "a" * 52], ["shop_2", "_a"]),
+        (
+            "database.host",
+            ["https://db", "postgres://db/notes", "user@db", "user:hunter2@db", "db/notes", "a b"],
+            ["", "db.example.org", "192.0.2.8", "2001:db8::8"],
+        ),
+        ("database.sslmode", ["", "verify", "VERIFY-FULL"], ["verify-full", "require"]),
+        ("database.allowSslmode", ["verify-full", True], ["", "require"]),
+        ("database.adminSecret", ["A", "user:hunter2"], ["", "db-admin"]),
+        ("database.caKey", ["", "a/b", "a b"], ["bundle.pem"]),
+        ("postgresql.storage.size", ["", "1", "1 Gi", "1gb", 1], ["1.5Gi", "500M"]),
+        ("monitoring.serviceMonitor.interval", ["15", "15 s", "1d", 15], ["", "15s", "500ms"]),
+        ("monitoring.podMonitor.scrapeTimeout", ["5"], ["", "5s"]),
+        ("fullnameOverride", ["A", "1a", "a-", "a.b", "a" * 41], ["", "a", "a-1", "a" * 40]),
+        ("nameOverride", ["A", "1a", "a-", "a" * 41], ["", "a" * 40]),
+    ],
+)
+def test_the_schema_refuses_by_name(
+    chart: helm_python.chart.Chart,
+    render: Render,
+    path: str,
+    refused: list[Any],
+    accepted: list[Any],
+) -> None:
+    for value in refused:
+        message = refusal(render, {path: value})
+        assert message.startswith("flask-app:\n- at "), message
+        assert f"at '/{path.replace('.', '/')}" in message, (value, message)
+    for value in accepted:
+        chart.validate_schema(chart.merge_values(nested({path: value})))

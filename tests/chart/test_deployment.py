@@ -1,0 +1,302 @@
+"""The service's pods."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app import KEYS
+from app.settings import Settings
+from app.tls import FILES
+from tests.chart.conftest import (
+    EXISTING,
+    FOLDER,
+    ISSUED,
+    OWN_DATABASE,
+    VARIANTS,
+    Object,
+    Render,
+    environment,
+    pod_of,
+    secret_volumes,
+)
+
+TEMPLATE = "deployment.yaml"
+VERSION = yaml.safe_load((FOLDER / "Chart.yaml").read_text())["appVersion"]
+BY_ENVIRONMENT = {"secrets": {"inject": "env"}}
+PUBLIC = {
+    "postgresql": {"enabled": False},
+    "database": {"host": "db.example.org", "adminSecret": "db-admin", "publicCA": True},
+}
+UNVERIFIED = {
+    "postgresql": {"enabled": False},
+    "database": {
+        "host": "db.example.org",
+        "adminSecret": "db-admin",
+        "sslmode": "require",
+        "allowSslmode": "require",
+    },
+}
+
+
+def container(render: Render, **values: Any) -> Object:
+    """Return the service's container."""
+    (found,) = pod_of(render(**values).one("Deployment"))["containers"]
+    assert isinstance(found, dict)
+    return found
+
+
+def mounts(container: Object) -> dict[str, str]:
+    return {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+
+
+def test_it_is_one_deployment(render: Render, variant: dict[str, Any]) -> None:
+    (deployment,) = render(**variant).templates[TEMPLATE]
+    assert deployment["kind"] == "Deployment"
+    assert render().names(TEMPLATE) == ["Deployment/flask-app"]
+
+
+def test_there_are_two_pods_unless_somebody_says(render: Render) -> None:
+    assert render().one("Deployment")["spec"]["replicas"] == 2
+    assert render(replicas=0).one("Deployment")["spec"]["replicas"] == 0
+
+
+def test_the_autoscaler_alone_decides_how_many_there_are(render: Render) -> None:
+    assert "replicas" not in render(autoscaling={"enabled": True}).one("Deployment")["spec"]
+
+
+def test_no_pod_goes_before_a_new_one_is_ready(render: Render) -> None:
+    strategy = render().one("Deployment")["spec"]["strategy"]
+    assert strategy == {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
+    }
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        ({}, f"flask-app:{VERSION}"),
+        ({"tag": "1.2.3"}, "flask-app:1.2.3"),
+        # a digest says which one it is: the version would only mislead
+        ({"digest": "sha256:" + "0" * 64}, "flask-app@sha256:" + "0" * 64),
+        ({"tag": "1", "digest": "sha256:" + "0" * 64}, "flask-app:1@sha256:" + "0" * 64),
+        ({"repository": "registry:5000/shop"}, f"registry:5000/shop:{VERSION}"),
+    ],
+)
+def test_the_image_is_that_of_the_version(
+    render: Render, image: dict[str, str], expected: str
+) -> None:
+    assert container(render, image=image)["image"] == expected
+
+
+def test_the_user_is_the_platforms_choice_where_none_is_named(render: Render) -> None:
+    user = {"runAsUser": None, "runAsGroup": None, "fsGroup": None}
+    security = pod_of(render(securityContext=user).one("Deployment"))["securityContext"]
+    assert set(security) == {"runAsNonRoot", "seccompProfile"}
+
+
+def test_pods_are_spread_over_nodes(render: Render) -> None:
+    deployment = render().one("Deployment")
+    (constraint,) = pod_of(deployment)["topologySpreadConstraints"]
+    assert constraint["topologyKey"] == "kubernetes.io/hostname"
+    assert constraint["labelSelector"] == deployment["spec"]["selector"]
+
+
+def test_a_spread_with_a_selector_keeps_it(render: Render) -> None:
+    own = {
+        "maxSkew": 1,
+        "topologyKey": "zone",
+        "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": {"matchLabels": {"tier": "web"}},
+    }
+    deployment = render(topologySpreadConstraints=[own]).one("Deployment")
+    assert pod_of(deployment)["topologySpreadConstraints"] == [own]
+    assert "topologySpreadConstraints" not in pod_of(
+        render(topologySpreadConstraints=[]).one("Deployment")
+    )
+
+
+def test_probes_go_where_the_service_answers_over_https(render: Render) -> None:
+    found = container(render)
+    ports = {port["name"]: port["containerPort"] for port in found["ports"]}
+    variables = environment(found)
+    assert ports == {
+        "https": int(variables["PORT"]),
+        "metrics": int(variables["METRICS_PORT"]),
+    }
+    for probe, path in (("startup", "/livez"), ("liveness", "/livez"), ("readiness", "/readyz")):
+        asked = found[f"{probe}Probe"]["httpGet"]
+        assert asked == {"path": path, "port": "https", "scheme": "HTTPS"}
+
+
+@pytest.mark.parametrize("seconds", [0, 5, 600])
+def test_a_pod_has_time_to_end(render: Render, seconds: int) -> None:
+    """It still serves for a while, and then finishes what is under way."""
+    deployment = render(preStopSeconds=seconds).one("Deployment")
+    (found,) = pod_of(deployment)["containers"]
+    assert found["lifecycle"]["preStop"]["exec"]["command"] == ["sleep", str(seconds)]
+    settings = (FOLDER.parent / "app" / "gunicorn.conf.py").read_text()
+    under_way = re.search(r"^graceful_timeout = (\d+)$", settings, re.MULTILINE)
+    assert under_way
+    grace = pod_of(deployment)["terminationGracePeriodSeconds"]
+    assert grace >= seconds + int(under_way[1]) + 5
+
+
+def test_the_service_knows_every_variable(render: Render, variant: dict[str, Any]) -> None:
+    known = {field.name.upper() for field in fields(Settings)} | {key.name for key in KEYS}
+    own = {variable["name"] for variable in variant.get("env", [])}
+    names = {variable["name"] for variable in container(render, **variant)["env"]}
+    assert own <= names
+    assert names - own <= known
+
+
+def test_no_setting_is_left_to_its_default(render: Render) -> None:
+    """Defaults are for a laptop: the chart says what holds in a cluster."""
+    given = {variable["name"] for variable in container(render)["env"]}
+    assert given == {field.name.upper() for field in fields(Settings)}
+
+
+def test_the_service_takes_its_settings(render: Render, variant: dict[str, Any]) -> None:
+    found = container(render, **variant)
+    settings = Settings.from_mapping(environment(found))
+    mounted = mounts(found)
+    assert (settings.host, settings.port, settings.metrics_port) == ("0.0.0.0", 8443, 9090)
+    assert settings.tls_dir == Path(mounted["tls"])
+    if settings.secrets_from == "files":
+        assert settings.secrets_dir == Path(mounted["secrets"])
+    assert settings.database_ca_file
+    if "database-ca" in mounted:
+        assert settings.database_ca_file == Path(mounted["database-ca"], "ca.crt")
+
+
+def test_what_is_mounted_is_read_only_but_for_tmp(render: Render) -> None:
+    writable = [
+        mount["mountPath"]
+        for mount in container(render)["volumeMounts"]
+        if not mount.get("readOnly")
+    ]
+    assert writable == ["/tmp"]
+
+
+def test_secrets_are_files(render: Render) -> None:
+    pod = pod_of(render().one("Deployment"))
+    secrets = secret_volumes(pod)["secrets"]
+    assert secrets["secretName"] == "flask-app-secrets"
+    assert [item["key"] for item in secrets["items"]] == [key.name for key in KEYS]
+    assert all(item["key"] == item["path"] for item in secrets["items"])
+    assert environment(pod["containers"][0])["SECRETS_FROM"] == "files"
+
+
+def test_secrets_are_variables_if_that_is_asked_for(render: Render) -> None:
+    rendered = render(**BY_ENVIRONMENT)
+    pod = pod_of(rendered.one("Deployment"))
+    (found,) = pod["containers"]
+    references = [variable for variable in found["env"] if "valueFrom" in variable]
+    assert references == [
+        {
+            "name": key.name,
+            "valueFrom": {"secretKeyRef": {"name": "flask-app-secrets", "key": key.name}},
+        }
+        for key in KEYS
+    ]
+    assert environment(found)["SECRETS_FROM"] == "env"
+    assert "SECRETS_DIR" not in environment(found)
+
+
+def test_secrets_do_not_come_in_both_ways(render: Render) -> None:
+    """The certificates stay files, which are followed without a restart."""
+    pod = pod_of(render(**BY_ENVIRONMENT).one("Deployment"))
+    assert "secrets" not in mounts(pod["containers"][0])
+    volumes = secret_volumes(pod)
+    assert {name: volume["secretName"] for name, volume in volumes.items()} == {
+        "tls": "flask-app-tls",
+        "database-ca": "flask-app-database-tls",
+    }
+
+
+@pytest.mark.parametrize("name", sorted(set(VARIANTS) - {"env"}))
+def test_secrets_are_no_variables_otherwise(render: Render, name: str) -> None:
+    found = container(render, **VARIANTS[name])
+    assert environment(found)["SECRETS_FROM"] == "files"
+    assert "secretKeyRef" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("values", "secret"),
+    [({}, "flask-app-tls"), (ISSUED, "flask-app-tls-issued"), (EXISTING, "shop-tls")],
+    ids=["keeper", "cert-manager", "existing"],
+)
+def test_the_certificate_comes_without_its_authority(
+    render: Render, values: dict[str, Any], secret: str
+) -> None:
+    volume = secret_volumes(pod_of(render(**values).one("Deployment")))["tls"]
+    assert volume["secretName"] == secret
+    assert [item["key"] for item in volume["items"]] == list(FILES)
+
+
+def test_the_service_gets_of_the_databases_secret_the_ca_alone(render: Render) -> None:
+    volumes = secret_volumes(pod_of(render().one("Deployment")))
+    assert volumes["database-ca"]["secretName"] == "flask-app-database-tls"
+    assert [item["key"] for item in volumes["database-ca"]["items"]] == ["ca.crt"]
+    mounted = {volume["secretName"] for volume in volumes.values()}
+    assert "flask-app-database-admin" not in mounted
+
+
+def test_the_service_never_sees_the_administrator(render: Render, variant: dict[str, Any]) -> None:
+    assert "admin" not in str(pod_of(render(**variant).one("Deployment")))
+
+
+def test_the_service_verifies_the_database(render: Render, variant: dict[str, Any]) -> None:
+    variables = environment(container(render, **variant))
+    expected = variant.get("database", {}).get("sslmode", "verify-full")
+    assert variables["DATABASE_SSLMODE"] == expected
+    assert expected.startswith("verify-")
+    assert variables["DATABASE_CA_FILE"]
+
+
+def test_the_database_is_the_releases(render: Render) -> None:
+    variables = environment(container(render))
+    assert variables["DATABASE_HOST"] == "flask-app-database.shop.svc"
+    assert variables["DATABASE_PORT"] == "5432"
+
+
+def test_a_database_of_ones_own_is_verified_with_a_config_map(render: Render) -> None:
+    pod = pod_of(render(**OWN_DATABASE).one("Deployment"))
+    (volume,) = (one for one in pod["volumes"] if one["name"] == "database-ca")
+    assert volume["configMap"] == {
+        "name": "db-ca",
+        "items": [{"key": "ca.crt", "path": "ca.crt"}],
+    }
+
+
+def test_a_database_of_ones_own_is_verified_with_a_secret(render: Render) -> None:
+    database = {**OWN_DATABASE["database"], "caConfigMap": "", "caSecret": "db-ca"}
+    rendered = render(postgresql={"enabled": False}, database=database)
+    pod = pod_of(rendered.one("Deployment"))
+    assert secret_volumes(pod)["database-ca"] == {
+        "secretName": "db-ca",
+        "defaultMode": 0o400,
+        "items": [{"key": "ca.crt", "path": "ca.crt"}],
+    }
+
+
+def test_a_public_authority_is_in_the_image(render: Render) -> None:
+    found = container(render, **PUBLIC)
+    assert environment(found)["DATABASE_CA_FILE"] == "/etc/ssl/certs/ca-certificates.crt"
+    assert "database-ca" not in mounts(found)
+
+
+def test_nothing_is_mounted_to_verify_with_where_nothing_is_verified(render: Render) -> None:
+    found = container(render, **UNVERIFIED)
+    assert "DATABASE_CA_FILE" not in environment(found)
+    assert "database-ca" not in mounts(found)
+
+
+def test_a_failed_start_stands_in_the_pods_status(render: Render) -> None:
+    assert container(render)["terminationMessagePolicy"] == "FallbackToLogsOnError"

@@ -1,0 +1,134 @@
+"""What objects are called, and that two releases never mean the same ones."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.chart.conftest import Refused, Render, Rendered, is_selected
+
+#: Names have 63 characters at most, of which controllers take some for their suffixes.
+MOST = {"StatefulSet": 63 - 11, "Job": 63 - 6, "CronJob": 52}
+
+LONG = "a" * 50
+#: A release's name has 53 characters at most. Without a digest, these two would be the same.
+LONG_NAMES = (f"{LONG}xyz", f"{LONG}bcd")
+
+
+def names(rendered: Rendered) -> set[tuple[str, str]]:
+    return {(one["kind"], one["metadata"]["name"]) for one in rendered.objects}
+
+
+def selectors(found: Any) -> list[dict[str, str]]:
+    """Return everything in an object that selects pods of one release."""
+    if isinstance(found, list):
+        return [selector for one in found for selector in selectors(one)]
+    if not isinstance(found, dict):
+        return []
+    inner = [selector for one in found.values() for selector in selectors(one)]
+    # a Service's has no matchLabels
+    selector: dict[str, str] = found.get("matchLabels") or found.get("selector") or {}
+    return [selector, *inner] if "app.kubernetes.io/name" in selector else inner
+
+
+def labels(rendered: Rendered) -> list[dict[str, str]]:
+    return [one["metadata"]["labels"] for one in rendered.pod_templates().values()]
+
+
+@pytest.mark.parametrize(
+    ("release", "fullname"),
+    [
+        ("flask-app", "flask-app"),
+        ("shop", "shop-flask-app"),
+        ("my-flask-app-2", "my-flask-app-2"),
+        ("shop.example.org", "shop-example-org-flask-app"),
+        ("a" * 30, "a" * 30 + "-flask-app"),
+    ],
+)
+def test_names_are_made_from_the_releases(render: Render, release: str, fullname: str) -> None:
+    rendered = render(release)
+    assert rendered.one("Deployment")["metadata"]["name"] == fullname
+    for _, name in names(rendered):
+        assert name.startswith(fullname)
+
+
+def test_the_namespace_is_the_releases(render: Render, variant: dict[str, Any]) -> None:
+    assert {one["metadata"]["namespace"] for one in render(**variant).objects} == {"shop"}
+
+
+def test_the_charts_name_can_be_another(render: Render) -> None:
+    rendered = render("one", nameOverride="notes")
+    assert rendered.one("Deployment", "one-notes")
+    assert {one["metadata"]["labels"]["app.kubernetes.io/name"] for one in rendered.objects} == {
+        "notes"
+    }
+    assert {one["app.kubernetes.io/name"] for one in labels(rendered)} == {"notes"}
+    assert render("notes-2", nameOverride="notes").one("Deployment", "notes-2")
+
+
+def test_names_can_be_made_from_something_else(render: Render) -> None:
+    rendered = render("one", fullnameOverride="notes")
+    assert {name.partition("-")[0] for _, name in names(rendered)} == {"notes"}
+    # the release stays what it is
+    assert {one["app.kubernetes.io/instance"] for one in labels(rendered)} == {"one"}
+
+
+def test_a_release_that_begins_with_a_digit_needs_another_name(render: Render) -> None:
+    with pytest.raises(Refused, match="1st begins with a digit"):
+        render("1st")
+    assert render("1st", fullnameOverride="first").one("Deployment", "first")
+
+
+@pytest.mark.parametrize(
+    ("release", "override"),
+    [
+        ("a" * 53, {}),
+        ("a.b" * 17, {}),
+        ("a" * 30 + "-" * 10 + "b", {}),
+        ("b", {"nameOverride": "c" * 40}),
+        ("b", {"fullnameOverride": "d" * 40}),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_long_name_is_cut(
+    render: Render, variant: dict[str, Any], release: str, override: dict[str, str]
+) -> None:
+    rendered = render(release, **{**variant, **override})
+    for one in rendered.objects:
+        name, kind = one["metadata"]["name"], one["kind"]
+        # a name of somebody else's ServiceAccount is not the chart's to cut
+        assert len(name) <= MOST.get(kind, 63), f"{kind}/{name}"
+        assert re.fullmatch("[a-z]([-a-z0-9]*[a-z0-9])?", name), f"{kind}/{name}"
+    for found in labels(rendered):
+        assert all(len(value) <= 63 for value in found.values())
+
+
+def test_a_name_of_forty_characters_is_whole(render: Render) -> None:
+    assert render("a" * 30).one("Deployment", "a" * 30 + "-flask-app")
+    cut = str(render("a" * 31).one("Deployment")["metadata"]["name"])
+    assert re.fullmatch("a{31}-[0-9a-f]{8}", cut)
+
+
+@pytest.mark.parametrize("releases", [("one", "two"), LONG_NAMES], ids=["short", "long"])
+def test_two_releases_share_no_object(
+    render: Render, variant: dict[str, Any], releases: tuple[str, str]
+) -> None:
+    # a name that is given is given to both
+    values = {**variant, "fullnameOverride": ""}
+    one, other = (names(render(release, **values)) for release in releases)
+    assert len(one) == len(other) >= 10
+    assert not one & other
+
+
+@pytest.mark.parametrize("releases", [("one", "two"), LONG_NAMES], ids=["short", "long"])
+def test_two_releases_do_not_select_each_others_pods(
+    render: Render, variant: dict[str, Any], releases: tuple[str, str]
+) -> None:
+    one, other = (render(release, **variant) for release in releases)
+    found = selectors(one.objects)
+    assert len(found) >= 4
+    for selector in found:
+        assert not [pod for pod in labels(other) if is_selected(selector, pod)]
+        assert [pod for pod in labels(one) if is_selected(selector, pod)]

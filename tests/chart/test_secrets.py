@@ -1,0 +1,69 @@
+"""The Secrets, which are empty: the keeper fills them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.chart.conftest import EXISTING, ISSUED, OWN_DATABASE, Render, Rendered, secret_volumes
+
+TEMPLATE = "secrets.yaml"
+
+
+def names(rendered: Rendered) -> set[str]:
+    """Return what the release's Secrets are called, without its own name."""
+    return {name.removeprefix("Secret/flask-app-") for name in rendered.names(TEMPLATE)}
+
+
+DEMO = {"secrets", "ca", "database-admin", "database-tls"}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, DEMO | {"tls"}),
+        # the demo's database has a certificate of the keeper's in each case
+        (ISSUED, DEMO),
+        (EXISTING, DEMO),
+        (OWN_DATABASE, {"secrets", "ca", "tls"}),
+        ({**OWN_DATABASE, **ISSUED}, {"secrets"}),
+        ({**OWN_DATABASE, **EXISTING}, {"secrets"}),
+    ],
+    ids=[
+        "keeper",
+        "cert-manager",
+        "existing",
+        "keeper, own database",
+        "cert-manager, own database",
+        "existing, own database",
+    ],
+)
+def test_there_are_those_that_the_keeper_fills(
+    render: Render, values: dict[str, Any], expected: set[str]
+) -> None:
+    assert names(render(**values)) == expected
+
+
+def test_no_secret_has_data(render: Render, variant: dict[str, Any]) -> None:
+    rendered = render(**variant)
+    assert rendered.of_kind("Secret") == rendered.templates[TEMPLATE]
+    for secret in rendered.of_kind("Secret"):
+        assert set(secret) == {"apiVersion", "kind", "metadata", "type"}
+        assert secret["type"] == "Opaque"
+
+
+def test_every_secret_of_the_release_that_is_mounted_is_there(
+    render: Render, variant: dict[str, Any]
+) -> None:
+    """Others are the user's, or cert-manager's."""
+    rendered = render(**variant)
+    theirs = {
+        variant.get("tls", {}).get("existingSecret"),
+        variant.get("database", {}).get("caSecret"),
+        *(one["spec"].get("secretName") for one in rendered.templates["certificates.yaml"]),
+    }
+    there = {secret["metadata"]["name"] for secret in rendered.of_kind("Secret")}
+    for owner, pod in rendered.pods().items():
+        mounted = {volume["secretName"] for volume in secret_volumes(pod).values()}
+        assert mounted - theirs <= there, owner

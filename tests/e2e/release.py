@@ -1,0 +1,146 @@
+"""Releases of the chart beside the one that `make deploy` makes, each as its user sees it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.conftest import ROOT, Cluster
+
+#: A pod asks itself: there is nobody to verify, and `kubectl create --raw` can't send JSON.
+WRITE = """
+import json, ssl, sys, urllib.request
+request = urllib.request.Request(
+    "https://localhost:8443/api/notes",
+    data=json.dumps({"text": sys.argv[1]}).encode(),
+    headers={"Content-Type": "application/json"},
+)
+urllib.request.urlopen(request, timeout=10, context=ssl._create_unverified_context()).read()
+"""
+
+#: How long a pod that ends may take, and its Job, in seconds.
+GONE = 120
+
+
+@dataclass(frozen=True)
+class State:
+    """What an upgrade has to leave as it is: of Secrets, a digest, so that no value is shown."""
+
+    secrets: dict[str, str]
+    volumes: dict[str, str]
+    selectors: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release in a namespace of the cluster."""
+
+    cluster: Cluster
+    image: str
+
+    def helm(self, *arguments: str) -> str:
+        """Run helm in the release's namespace."""
+        return self.cluster.run("helm", *arguments, "--namespace", self.cluster.namespace)
+
+    def upgrade(self, *values: str, chart: Path = ROOT / "chart") -> None:
+        """Install or upgrade it, with some values turned, and the image that is there."""
+        repository, _, tag = self.image.partition(":")
+        here = (f"image.repository={repository}", "keeper.settleSeconds=5")
+        # the tests say when the keeper runs
+        turned = (*here, "keeper.rotation.suspend=true", *values)
+        self.helm(
+            *("upgrade", "--install", self.cluster.fullname, str(chart)),
+            *("--set-string", f"image.tag={tag}", *(f"--set={value}" for value in turned)),
+            *("--wait", "--wait-for-jobs", "--timeout", "4m"),
+        )
+
+    def rollback(self, revision: int) -> None:
+        """Go back to an earlier revision."""
+        self.helm("rollback", self.cluster.fullname, str(revision), "--wait", "--wait-for-jobs")
+
+    def uninstall(self) -> None:
+        """Remove it, and wait until its pods are gone."""
+        self.helm("uninstall", self.cluster.fullname, "--wait")
+        deadline = time.monotonic() + GONE
+        while json.loads(self._get("pods"))["items"]:
+            assert time.monotonic() < deadline, "the release's pods stay"
+            time.sleep(0.5)
+
+    def state(self) -> State:
+        """Return what an upgrade has to leave as it is."""
+        secrets = {
+            f"{one['metadata']['name']}/{key}": hashlib.sha256(value.encode()).hexdigest()
+            for one in json.loads(self._get("secrets"))["items"]
+            for key, value in one.get("data", {}).items()
+        }
+        volumes = {
+            claim["metadata"]["name"]: claim["spec"]["volumeName"] + claim["metadata"]["uid"]
+            for claim in json.loads(self._get("persistentvolumeclaims"))["items"]
+        }
+        selectors = {
+            f"{one['kind']}/{one['metadata']['name']}": one["spec"]["selector"]
+            for one in json.loads(self._get("deployments,statefulsets,services"))["items"]
+        }
+        return State(secrets, volumes, selectors)
+
+    def write(self, text: str) -> None:
+        """Write a note, from within a pod of the service."""
+        self.cluster.python(WRITE, text)
+
+    def notes(self) -> list[str]:
+        """Return the notes' texts."""
+        return [note["text"] for note in self.ask("api/notes")["notes"]]
+
+    def ask(self, path: str) -> Any:
+        """Ask the service, through the API server."""
+        return json.loads(self.cluster.kubectl("get", "--raw", self._path(path)))
+
+    def restart(self) -> None:
+        """Replace every pod of the service, and wait until the old ones are gone."""
+        deployment = f"deployment/{self.cluster.fullname}"
+        self.cluster.kubectl("rollout", "restart", deployment)
+        self.cluster.kubectl("rollout", "status", deployment, "--timeout", "120s")
+
+    def test(self) -> str:
+        """Return what `helm test` prints."""
+        return self.helm("test", self.cluster.fullname)
+
+    def _get(self, kinds: str) -> str:
+        selector = f"app.kubernetes.io/instance={self.cluster.fullname}"
+        return self.cluster.kubectl("get", kinds, "--selector", selector, "--output", "json")
+
+    def _path(self, path: str) -> str:
+        service = f"https:{self.cluster.fullname}:8443"
+        return f"/api/v1/namespaces/{self.cluster.namespace}/services/{service}/proxy/{path}"
+
+
+@contextmanager
+def namespace(cluster: Cluster, name: str) -> Iterator[Cluster]:
+    """Make a namespace like that of `make deploy`, and remove it with all that is in it."""
+    manifest = (ROOT / "cluster" / "namespace.yaml").read_text()
+    named = manifest.replace("name: flask-app", f"name: {name}")
+    try:
+        cluster.kubectl("apply", "--filename", "-", stdin=named)
+        yield replace(cluster, namespace=name)
+    finally:
+        cluster.kubectl("delete", "namespace", name, "--wait", "--ignore-not-found")
+
+
+def previous_chart(folder: Path, version: str, namespace: str, image: str) -> Path:
+    """Make a chart of what an earlier release rendered."""
+    rendered = (ROOT / "tests" / "chart" / "releases" / f"{version}.yaml").read_text()
+    assert f"image: flask-app:{version}" in rendered
+    rendered = rendered.replace(f"image: flask-app:{version}", f"image: {image}")
+    rendered = re.sub(r"\bshop\b", namespace, rendered)
+    (folder / "templates").mkdir(parents=True)
+    (folder / "templates" / "all.yaml").write_text(rendered)
+    chart = {"apiVersion": "v2", "name": "flask-app", "version": version}
+    (folder / "Chart.yaml").write_text(json.dumps(chart))
+    return folder

@@ -1,0 +1,174 @@
+"""A release through its life: installed, upgraded, rolled back, removed, and installed again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import pytest
+
+from app import KEYS
+from tests.e2e.conftest import Cluster
+from tests.e2e.connection import Here
+from tests.e2e.keeper import start
+from tests.e2e.release import Release, State, namespace, previous_chart
+
+#: The last one that users may have.
+PREVIOUS = "0.1.0"
+
+#: What two releases may have in common: no older keys, their users' names, when they were made.
+SAME_KEYS = ("SECRET_KEY_FALLBACKS", "DATABASE_USERNAME", "GENERATION", "username")
+
+
+@pytest.fixture(scope="module")
+def image(cluster: Cluster) -> str:
+    """Return the image that `make deploy` has built."""
+    (service,) = cluster.objects("deployments", "app.kubernetes.io/component=service")
+    return str(service["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
+@dataclass
+class Life:
+    """One release, with its state after each step."""
+
+    release: Release
+    states: dict[str, State]
+    notes: dict[str, list[str]]
+
+    def remember(self, step: str) -> None:
+        self.states[step] = self.release.state()
+        self.notes[step] = self.release.notes()
+        self.release.write(f"after {step}")
+
+
+@pytest.fixture(scope="module")
+def life(cluster: Cluster, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
+    """Lead a release through all the steps."""
+    with namespace(cluster, "life") as place:
+        release = Release(place, image)
+        life = Life(release, {}, {})
+        folder = tmp_path_factory.mktemp("previous") / "chart"
+        release.upgrade(chart=previous_chart(folder, PREVIOUS, place.namespace, image))
+        life.remember("install")
+        release.upgrade()
+        life.remember("upgrade")
+        release.rollback(1)
+        life.remember("rollback")
+        release.uninstall()
+        life.states["uninstall"] = release.state()
+        release.upgrade()
+        life.remember("reinstall")
+        yield life
+
+
+@pytest.mark.parametrize(("step", "before"), [("upgrade", "install"), ("rollback", "upgrade")])
+def test_secrets_volumes_selectors_and_notes_stay(life: Life, step: str, before: str) -> None:
+    old, new = life.states[before], life.states[step]
+    assert len(old.secrets) >= 14, "not every Secret was filled"
+    assert new.secrets == old.secrets
+    assert list(new.volumes) == ["data-flask-app-database-0"]
+    assert new.volumes == old.volumes
+    # those of the older release; a later one may have more
+    assert len(life.states["install"].selectors) == 5
+    for name, selector in life.states["install"].selectors.items():
+        assert new.selectors[name] == selector
+    assert f"after {before}" in life.notes[step]
+
+
+def test_uninstalling_leaves_the_volume_and_no_secret(life: Life) -> None:
+    left = life.states["uninstall"]
+    assert left.secrets == {}
+    assert left.selectors == {}
+    assert left.volumes == life.states["install"].volumes
+
+
+def test_installed_again_it_has_its_notes_and_new_secrets(life: Life) -> None:
+    assert life.states["reinstall"].volumes == life.states["install"].volumes
+    assert "after rollback" in life.notes["reinstall"]
+    old, new = life.states["rollback"].secrets, life.states["reinstall"].secrets
+    assert set(old) == set(new)
+    for name in ("flask-app-secrets/SECRET_KEY", "flask-app-secrets/DATABASE_PASSWORD"):
+        assert old[name] != new[name]
+    assert old["flask-app-database-admin/password"] != new["flask-app-database-admin/password"]
+
+
+def test_helm_test_succeeds_on_it(life: Life) -> None:
+    assert "Succeeded" in life.release.test()
+
+
+@pytest.fixture(scope="module")
+def pair(cluster: Cluster, image: str) -> Iterator[tuple[Release, Release]]:
+    """Install two releases into one namespace, the second with its secrets in the environment."""
+    with namespace(cluster, "pair") as place:
+        first = Release(replace(place, fullname="first-flask-app"), image)
+        second = Release(replace(place, fullname="second-flask-app"), image)
+        first.upgrade()
+        second.upgrade("secrets.inject=env", "replicas=1")
+        yield first, second
+
+
+def test_two_releases_live_side_by_side(pair: tuple[Release, Release]) -> None:
+    first, second = pair
+    for release in pair:
+        release.write(f"of {release.cluster.fullname}")
+        assert "Succeeded" in release.test()
+    assert first.notes() == ["of first-flask-app"]
+    assert second.notes() == ["of second-flask-app"]
+    values = [
+        {digest for key, digest in release.state().secrets.items() if not key.endswith(SAME_KEYS)}
+        for release in pair
+    ]
+    assert len(values[0]) == len(values[1]) >= 9
+    assert not values[0] & values[1]
+
+
+def test_neither_reaches_the_others_database(pair: tuple[Release, Release]) -> None:
+    names = [release.cluster.fullname for release in pair]
+    for name, other in (names, reversed(names)):
+        here = Here(pair[0].cluster, f"deployment/{name}")
+        assert here.settles((f"{name}-database", 5432), is_open=True)
+        assert here.settles((f"{other}-database", 5432), is_open=False)
+
+
+def test_secrets_from_the_environment(pair: tuple[Release, Release]) -> None:
+    _, second = pair
+    status = second.ask("status")
+    assert "environment" in str(status), status
+    (deployment,) = json.loads(
+        second.cluster.kubectl("get", "deployment", second.cluster.fullname, "--output", "json")
+    )["spec"]["template"]["spec"]["containers"]
+    given = {one["name"] for one in deployment["env"] if "valueFrom" in one}
+    assert given == {key.name for key in KEYS}
+
+
+def test_with_the_environment_a_rotation_waits_for_two_restarts(
+    pair: tuple[Release, Release],
+) -> None:
+    """What NOTES.txt says that is given up, and how it is done all the same."""
+    _, second = pair
+    before, text = second.state().secrets, "before the rotation"
+    second.write(text)
+    stuck = start(second.cluster, "rotate", "session", "database", WAIT_SECONDS="5")
+    assert not stuck.succeeds()
+    assert "not every pod has" in stuck.log()
+    assert text in second.notes()
+    job = start(second.cluster, "run")
+    second.restart()
+    job.wait_for("promoted")
+    second.restart()
+    assert job.succeeds(), job.log()
+    assert text in second.notes()
+    after = second.state().secrets
+    for key in ("SECRET_KEY", "DATABASE_USERNAME", "DATABASE_PASSWORD"):
+        assert after[f"second-flask-app-secrets/{key}"] != before[f"second-flask-app-secrets/{key}"]
+
+
+def test_the_other_one_stays_when_one_is_removed(pair: tuple[Release, Release]) -> None:
+    """The last one in this file: it takes one of the two away."""
+    first, second = pair
+    before = first.state()
+    second.uninstall()
+    assert first.state() == before
+    assert "of first-flask-app" in first.notes()
+    assert "Succeeded" in first.test()
