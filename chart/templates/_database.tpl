@@ -42,7 +42,7 @@
 {{- with .Values.database.caConfigMap }}
 - name: database-ca
   configMap:
-    name: {{ . }}
+    name: {{ . | quote }}
     items:
       - key: {{ $.Values.database.caKey }}
         path: ca.crt
@@ -50,7 +50,7 @@
 {{- with .Values.database.caSecret }}
 - name: database-ca
   secret:
-    secretName: {{ . }}
+    secretName: {{ . | quote }}
     defaultMode: 0400
     items:
       - key: {{ $.Values.database.caKey }}

@@ -19,8 +19,8 @@
 
 {{/* Which pods are meant: (dict "root" $ "component" "service") */}}
 {{- define "flask-app.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "flask-app.name" .root }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ include "flask-app.name" .root | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
@@ -38,8 +38,8 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{/* (dict "root" $ "component" "service" "suffix" "-metrics" "labels" … "annotations" …) */}}
 {{- define "flask-app.metadata" -}}
 metadata:
-  name: {{ .name | default (printf "%s%s" (include "flask-app.fullname" .root) (.suffix | default "")) }}
-  namespace: {{ .root.Release.Namespace }}
+  name: {{ .name | default (printf "%s%s" (include "flask-app.fullname" .root) (.suffix | default "")) | quote }}
+  namespace: {{ .root.Release.Namespace | quote }}
   labels:
     {{- include "flask-app.labels" . | nindent 4 }}
   {{- with mergeOverwrite (dict) .root.Values.commonAnnotations (.annotations | default dict) }}
@@ -77,10 +77,10 @@ imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .root.Values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .root.Values.runtimeClassName }}
-runtimeClassName: {{ . }}
+runtimeClassName: {{ . | quote }}
 {{- end }}
 {{- if kindIs "bool" .root.Values.hostUsers }}
 hostUsers: {{ .root.Values.hostUsers }}

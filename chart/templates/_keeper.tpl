@@ -8,7 +8,7 @@ metadata:
     {{- toYaml . | nindent 4 }}
   {{- end }}
 spec:
-  serviceAccountName: {{ include "flask-app.keeperServiceAccountName" . }}
+  serviceAccountName: {{ include "flask-app.keeperServiceAccountName" . | quote }}
   {{- include "flask-app.pod" (dict "root" . "user" .Values.securityContext "placement" .Values.keeper "token" true) | nindent 2 }}
   {{- with include "flask-app.names" . | trim }}
   {{- . | nindent 2 }}
@@ -63,7 +63,7 @@ checkov.io/skip1: CKV_K8S_38=the keeper talks to the API server, and nobody else
   value: {{ concat (include "flask-app.inClusterNames" . | fromJsonArray) .Values.tls.extraNames | join "," | quote }}
 {{- end }}
 - name: DATABASE_ADMIN_SECRET
-  value: {{ include "flask-app.databaseAdminSecret" . }}
+  value: {{ include "flask-app.databaseAdminSecret" . | quote }}
 {{- if .Values.postgresql.enabled }}
 - name: DATABASE_ADMIN_USERNAME
   value: postgres

@@ -78,7 +78,7 @@
 {{- end }}
 - name: tls
   secret:
-    secretName: {{ include "flask-app.tlsSecret" . }}
+    secretName: {{ include "flask-app.tlsSecret" . | quote }}
     defaultMode: 0400
     items:
       {{- range list "tls.crt" "tls.key" }}
