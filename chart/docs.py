@@ -70,7 +70,7 @@ def schema(values_text: str) -> str:
     """
     values, definitions = _read(values_text)
     made: Schema = {"$schema": Draft7Validator.META_SCHEMA["$id"], "title": TITLE}
-    made |= _mapping(values)
+    made |= _mapping(values, definitions)
     if definitions:
         made["definitions"] = definitions
     refused = best_match(Draft7Validator(made).iter_errors(yaml.safe_load(values_text)))
@@ -219,15 +219,22 @@ def _walk(values: Iterable[Value]) -> Iterator[Value]:
         yield from _walk(value.entries)
 
 
-def _mapping(values: list[Value]) -> Schema:
-    properties = {value.path.rpartition(".")[2]: _property(value) for value in values}
-    return {"type": "object", "additionalProperties": False, "properties": properties}
+def _mapping(values: list[Value], definitions: Schema) -> Schema:
+    properties = {value.path.rpartition(".")[2]: _property(value, definitions) for value in values}
+    made: Schema = {"type": "object", "additionalProperties": False, "properties": properties}
+    # Helm takes a key that somebody sets to null away, and the default with it
+    required = [
+        name
+        for name, part in properties.items()
+        if not Draft7Validator(part | {"definitions": definitions}).is_valid(None)
+    ]
+    return made | {"required": required} if required else made
 
 
-def _property(value: Value) -> Schema:
+def _property(value: Value, definitions: Schema) -> Schema:
     about = {"description": " ".join(value.paragraphs)} if value.paragraphs else {}
     if value.entries:
-        return _mapping(value.entries) | value.keywords | about
+        return _mapping(value.entries, definitions) | value.keywords | about
     made = dict(value.keywords)
     if "$ref" in made:
         # draft-07 ignores whatever stands next to a $ref

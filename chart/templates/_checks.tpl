@@ -13,7 +13,8 @@
 {{- if or (has .name $own) (has .name (list "SECRETS_DIR" "DATABASE_CA_FILE")) -}}
 {{- fail (printf "env has %s, which the chart sets itself: use the value that is made for it." .name) -}}
 {{- end -}}
-{{- if include "flask-app.isSecretName" .name -}}
+{{- /* a path says where a secret is, as GOOGLE_APPLICATION_CREDENTIALS does */ -}}
+{{- if and (include "flask-app.isSecretName" .name) (not (hasPrefix "/" (.value | default ""))) -}}
 {{- fail (printf "env has %s, which sounds like a secret: mount it as a file, with volumes and volumeMounts. If it is none, give it another name." .name) -}}
 {{- end -}}
 {{- if include "flask-app.isSecretValue" (.value | default "") -}}
@@ -24,19 +25,24 @@
 
 {{/* "true" or "": a name as of a password, a token or a key, but not of a file with one */}}
 {{- define "flask-app.isSecretName" -}}
-{{- $isSecret := regexMatch "(?i)(passw(or)?d|passphrase|pwd|secret|token|credential|(api|access|private|signing|encryption)_?key)" . -}}
+{{- $words := "passw(or)?d|passphrase|pwd|secret|credential|(api|auth|access|refresh|id|bearer)token" -}}
+{{- $keys := "(api|access|private|signing|signature|encryption|master|session|ssh|hmac|jwt|license|account|storage)_?key" -}}
+{{- $isSecret := regexMatch (printf "(?i)(%s|%s|(^|_)(token|pass|pat|auth)(_|$))" $words $keys) . -}}
 {{- if and $isSecret (not (regexMatch "(?i)_(file|dir|path|url|uri|name|issuer|header|seconds|ttl)$" .)) -}}true{{- end -}}
 {{- end }}
 
-{{/* "true" or "": a private key, a URL with a password, a token that is known by its beginning, a
-     JWT, or as random as a key: in hexadecimal digits (but not a commit's 40), or in base64 */}}
+{{/* "true" or "": a private key, a URL or a connection string with a password, a token that is known
+     by its beginning, a JWT, or as random as a key: in hexadecimal digits (but not a commit's 40), or
+     in base64 (but not a path, and no word in it) */}}
 {{- define "flask-app.isSecretValue" -}}
 {{- $text := trim . -}}
-{{- $isKnown := regexMatch "-----BEGIN |://[^/@\\s]*:[^/@\\s]+@|^(AKIA|ASIA)[0-9A-Z]{16}$|^gh[opsru]_|^glpat-|^hvs\\.|^xox[abprs]-|^sk[-_]|^eyJ[A-Za-z0-9_-]+\\.eyJ" $text -}}
+{{- $isString := regexMatch "://[^/@\\s]*:[^/@\\s]+@|(?i)\\b(password|passwd|pwd|secret|token|api_?key)=[^;&\\s]" $text -}}
+{{- $isToken := regexMatch "-----BEGIN [A-Z ]*PRIVATE KEY|(?i:^bearer )|\\b(AKIA|ASIA)[0-9A-Z]{16}\\b|\\bgh[opsru]_|\\bglpat-|\\bhvs\\.|\\bxox[abprs]-|\\b[rs]k_(live|test)_|^sk[-_]|\\bnpm_[A-Za-z0-9]{30}|\\bdckr_pat_|hooks\\.slack\\.com/services/|\\beyJ[A-Za-z0-9_-]+\\.eyJ" $text -}}
 {{- $isHex := and (regexMatch "^[0-9a-fA-F]{32,}$" $text) (ne (len $text) 40) -}}
 {{- $isMixed := and (regexMatch "[a-z]" $text) (regexMatch "[A-Z]" $text) (regexMatch "[0-9]" $text) -}}
-{{- $isBase64 := and (regexMatch "^[A-Za-z0-9+/_-]{24,}={0,2}$" $text) $isMixed -}}
-{{- if or $isKnown $isHex $isBase64 -}}true{{- end -}}
+{{- $isReadable := regexMatch "^/|[a-z]{7}" $text -}}
+{{- $isBase64 := and (regexMatch "^[A-Za-z0-9+/_-]{24,}={0,2}$" $text) $isMixed (not $isReadable) -}}
+{{- if or $isString $isToken $isHex $isBase64 -}}true{{- end -}}
 {{- end }}
 
 {{- define "flask-app.checkVolumes" -}}
@@ -54,7 +60,9 @@
 {{- if and (or .subPath .subPathExpr) (has .name (concat $own $secrets)) -}}
 {{- fail (printf "volumeMounts has a subPath of %s: the kubelet never updates one, and a rotation would go unseen. Mount the whole folder." .name) -}}
 {{- end -}}
-{{- if regexMatch "^/(etc/(secrets|tls|database-ca)|srv|opt/venv|tmp)?(/|$)" .mountPath -}}
+{{- $folder := clean .mountPath -}}
+{{- $isIn := regexMatch "^/(etc/(secrets|tls|database-ca|ssl)|srv|opt/venv|tmp)(/|$)" $folder -}}
+{{- if or $isIn (has $folder (list "/" "/etc" "/opt" "/usr" "/bin" "/lib" "/proc" "/sys" "/dev")) -}}
 {{- fail (printf "volumeMounts has %s, where the image or the chart has something of its own: take another folder." .mountPath) -}}
 {{- end -}}
 {{- end -}}

@@ -144,6 +144,15 @@ securityContext:
 {{- end -}}
 {{- end }}
 
+{{/* A name that is in the service's certificate: the Service's, or else the first of the user's */}}
+{{- define "flask-app.certificateName" -}}
+{{- $name := printf "%s.%s.svc" (include "flask-app.fullname" .) .Release.Namespace -}}
+{{- if or (eq .Values.tls.source "existing") (and (eq .Values.tls.source "cert-manager") (not .Values.tls.certManager.inClusterNames)) -}}
+{{- $name = .Values.tls.extraNames | first | default $name -}}
+{{- end -}}
+{{- $name -}}
+{{- end }}
+
 {{/* Whether the keeper has a certificate to make: "true" or "" */}}
 {{- define "flask-app.keeperIssues" -}}
 {{- if or (eq .Values.tls.source "keeper") .Values.postgresql.enabled -}}true{{- end -}}

@@ -156,9 +156,21 @@ CHECKS = [
     ),
     Check(
         SCALED
-        | {"resources.requests.memory": None, "autoscaling.targetMemoryUtilizationPercentage": 80},
+        | {
+            "resources.requests.memory": None,
+            "resources.limits": None,
+            "autoscaling.targetMemoryUtilizationPercentage": 80,
+        },
         "a percentage of resources.requests.memory, which is not set",
-        [SCALED | {"resources.requests.memory": None}],
+        [
+            SCALED | {"resources.requests.memory": None, "resources.limits.memory": None},
+            # Kubernetes takes a limit for what is asked for
+            SCALED
+            | {
+                "resources.requests.memory": None,
+                "autoscaling.targetMemoryUtilizationPercentage": 80,
+            },
+        ],
     ),
     Check(
         SCALED | {"resources.requests": None},
@@ -313,6 +325,11 @@ CHECKS = [
         "env has a value under SETTING that looks like a secret",
         [env("SETTING", "0123")],
     ),
+    Check(
+        {"commonAnnotations": {"helm.sh/hook": "test"}},
+        "commonAnnotations has helm.sh/hook",
+        [{"commonAnnotations": {"example.org/hook": "test"}}],
+    ),
     *(
         Check(
             {"volumes": [{"name": name, "emptyDir": {}}]},
@@ -357,6 +374,12 @@ CHECKS = [
         )
         for path, near in (
             ("/", "/mine"),
+            ("/etc", "/mine/etc"),
+            ("/usr/", "/usr/share/mine"),
+            ("/etc//secrets", "/etc/mine"),
+            ("/etc/./tls", "/etc/mine"),
+            ("/mine/../tmp", "/mine/tmp"),
+            ("/etc/ssl/certs", "/mine/ssl"),
             ("/etc/secrets", "/etc/secrets-of-mine"),
             ("/etc/tls", "/etc/tls2"),
             ("/etc/database-ca/mine", "/etc/mine"),
@@ -412,7 +435,8 @@ def test_every_check_is_tested(render: Render) -> None:
     SECRET_KEY SECRET_KEY_FALLBACKS DATABASE_USERNAME DATABASE_PASSWORD GENERATION API_TOKEN
     APITOKEN db_passwd DB_PWD PGPASSWORD Password SSH_PASSPHRASE CLIENT_SECRET AWS_SECRET_ACCESS_KEY
     STRIPE_API_KEY APIKEY PRIVATE_KEY SIGNING_KEY ENCRYPTION_KEY ACCESS_KEY CREDENTIALS TOKEN
-    TOKEN_FILES FILE_TOKEN
+    TOKEN_FILES FILE_TOKEN DB_PASS SMTP_PASS MASTER_KEY SSH_KEY SESSION_KEY HMAC_KEY GITHUB_PAT
+    BASIC_AUTH
     """.split(),
 )
 def test_a_secrets_name_is_refused(render: Render, name: str) -> None:
@@ -428,7 +452,8 @@ def test_a_secrets_name_is_refused(render: Render, name: str) -> None:
     "name",
     """
     TZ TOKEN_FILE API_TOKEN_FILE PASSWORD_DIR SECRET_NAME TOKEN_URL SECRET_PATH TOKEN_TTL
-    TOKEN_ISSUER OTEL_EXPORTER_OTLP_ENDPOINT KEYCLOAK_URL KEYBOARD PRIMARY_KEY MONKEY http_proxy
+    TOKEN_ISSUER MAX_TOKENS TOKENIZERS_PARALLELISM PATH COMPASS AUTHOR
+    OTEL_EXPORTER_OTLP_ENDPOINT KEYCLOAK_URL KEYBOARD PRIMARY_KEY MONKEY http_proxy
     """.split(),
 )
 def test_another_name_is_accepted(render: Render, name: str) -> None:
@@ -447,6 +472,15 @@ MIXED = "Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYm8"
         "-----BEGIN PRIVATE KEY-----\nMIIBVgIBADANBg\n-----END PRIVATE KEY-----\n",
         "-----BEGIN RSA PRIVATE KEY-----\nMIIBVgIBADANBg\n-----END RSA PRIVATE KEY-----",
         "see -----BEGIN EC PRIVATE KEY-----",
+        "host=db user=notes password=hunter2",
+        "Server=db;Pwd=hunter2;Encrypt=yes",
+        "jdbc:postgresql://db/notes?user=a&password=hunter2",
+        "Bearer 0123456789",
+        "key=AKIAIOSFODNN7EXAMPLE",
+        "rk_live_0123456789",
+        "npm_" + "0123456789" * 3,
+        "dckr_pat_0123456789",
+        "https://hooks.slack.com/services/T0/B0/x",
         "postgres://user:hunter2@db.example.org/notes",
         "redis://:hunter2@cache",
         "https://a.example.org and https://user:hunter2@b.example.org",
@@ -499,6 +533,9 @@ def test_a_secrets_value_is_refused_and_not_repeated(render: Render, value: str)
         f"registry.example.org/notes:1.2.3@sha256:{HEX}",
         f"sha256:{HEX}",
         "ghost_writer",
+        "-----BEGIN CERTIFICATE-----",
+        "/usr/lib/jvm/Java-17-openjdk-amd64",
+        "Orders-Created-V2-production",
     ],
 )
 def test_another_value_is_accepted(render: Render, value: str) -> None:

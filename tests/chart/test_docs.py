@@ -95,6 +95,17 @@ def test_the_schema_is_closed_and_named() -> None:
     assert "é" in text
 
 
+def test_what_may_not_be_null_is_required() -> None:
+    """Helm takes a key that somebody sets to null away, before the schema sees it."""
+    made = json.loads(docs.schema(SAMPLE))
+    assert "replicas" not in made["required"]
+    assert set(made["required"]) >= {"image", "resources", "annotations", "share"}
+    assert made["properties"]["image"]["required"] == ["tag", "pullPolicy"]
+    assert "required" not in json.loads(
+        docs.schema(one('# It.\n# @schema {type: [string, "null"]}', "null"))
+    )
+
+
 def test_the_schema_keeps_the_order_of_the_values() -> None:
     names = "replicas image resources storage annotations pullSecrets share level"
     assert list(properties(SAMPLE)) == names.split()

@@ -28,7 +28,7 @@ from tests.chart.conftest import (
 )
 
 TEMPLATE = "tests/request.yaml"
-NAME = "flask-app"
+NAME = "flask-app.shop.svc"
 NAMED = {"extraNames": ["shop.example.org", "192.0.2.7"]}
 PUBLIC = {"source": "cert-manager", "certManager": {"inClusterNames": False}}
 
