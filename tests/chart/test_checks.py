@@ -725,7 +725,16 @@ def test_an_unknown_word_in_a_value_is_refused(
         ("database.name", ["", "Shop", "1a", "a-b", "Robert'); --", "a" * 52], ["shop_2", "_a"]),
         (
             "database.host",
-            ["https://db", "postgres://db/notes", "user@db", "user:hunter2@db", "db/notes", "a b"],
+            [
+                "https://db",
+                "user@db",
+                "user:hunter2@db",
+                "db/notes",
+                "a b",
+                "db:5432",
+                "[::1]",
+                "db,db2",
+            ],
             ["", "db.example.org", "192.0.2.8", "2001:db8::8"],
         ),
         ("database.sslmode", ["", "verify", "VERIFY-FULL"], ["verify-full", "require"]),

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import kubernetes_validate
 import pytest
 
 from tests.chart.conftest import Refused, Render, Rendered, is_selected
+
+NEWEST = "1.37"
 
 #: Names have 63 characters at most, of which controllers take some for their suffixes.
 MOST = {"StatefulSet": 63 - 11, "Job": 63 - 6, "CronJob": 52}
@@ -52,6 +55,32 @@ def test_names_are_made_from_the_releases(render: Render, release: str, fullname
     assert rendered.one("Deployment")["metadata"]["name"] == fullname
     for _, name in names(rendered):
         assert name.startswith(fullname)
+
+
+#: What YAML takes for a number or a truth, unless it is quoted.
+BARE = ("2024", "true", "1e3")
+
+
+@pytest.mark.parametrize("name", BARE)
+def test_a_name_that_yaml_takes_for_something_else_stays_a_name(render: Render, name: str) -> None:
+    account = {"create": False, "name": f"0{name}"}
+    values: dict[str, Any] = {
+        "fullnameOverride": "notes",
+        "priorityClassName": name,
+        "runtimeClassName": name,
+        "serviceAccount": account,
+        "keeper": {"serviceAccount": {"create": False, "name": name}},
+    }
+    inside = {**values, "postgresql": {"storage": {"className": name}}}
+    outside = {
+        **values,
+        "postgresql": {"enabled": False},
+        "database": {"host": "db", "adminSecret": name, "caSecret": name},
+        "tls": {"source": "existing", "existingSecret": name},
+    }
+    for turned in (inside, outside):
+        for rendered in render(name, **turned).objects:
+            assert kubernetes_validate.validate(rendered, NEWEST, strict=True) == NEWEST
 
 
 def test_the_namespace_is_the_releases(render: Render, variant: dict[str, Any]) -> None:
