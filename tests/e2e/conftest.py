@@ -14,7 +14,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +203,18 @@ class Cluster:
             if line.startswith(f"{name} "):
                 return float(line.rsplit(" ", 1)[1])
         raise AssertionError(f"{pod} has no metric {name}")
+
+
+@contextmanager
+def namespace(cluster: Cluster, name: str) -> Iterator[Cluster]:
+    """Make a namespace like that of `make deploy`, and remove it with all that is in it."""
+    manifest = (ROOT / "cluster" / "namespace.yaml").read_text()
+    named = manifest.replace("name: flask-app", f"name: {name}")
+    try:
+        cluster.kubectl("apply", "--filename", "-", stdin=named)
+        yield replace(cluster, namespace=name)
+    finally:
+        cluster.kubectl("delete", "namespace", name, "--wait", "--ignore-not-found")
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -119,18 +117,6 @@ class Release:
     def _path(self, path: str) -> str:
         service = f"https:{self.cluster.fullname}:8443"
         return f"/api/v1/namespaces/{self.cluster.namespace}/services/{service}/proxy/{path}"
-
-
-@contextmanager
-def namespace(cluster: Cluster, name: str) -> Iterator[Cluster]:
-    """Make a namespace like that of `make deploy`, and remove it with all that is in it."""
-    manifest = (ROOT / "cluster" / "namespace.yaml").read_text()
-    named = manifest.replace("name: flask-app", f"name: {name}")
-    try:
-        cluster.kubectl("apply", "--filename", "-", stdin=named)
-        yield replace(cluster, namespace=name)
-    finally:
-        cluster.kubectl("delete", "namespace", name, "--wait", "--ignore-not-found")
 
 
 def previous_chart(folder: Path, version: str, namespace: str, image: str) -> Path:

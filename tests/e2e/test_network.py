@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 
 import pytest
 
-from tests.e2e.conftest import HARDENED, Cluster
+from tests.e2e.conftest import HARDENED, Cluster, namespace
 from tests.e2e.connection import Here, Target
 
 DATABASE = ("flask-app-database.flask-app.svc", 5432)
@@ -39,16 +38,6 @@ def waiting_pod(cluster: Cluster, image: str, labels: dict[str, str]) -> Iterato
         yield Here(cluster, name)
     finally:
         cluster.kubectl("delete", "pod", name, "--wait", "--ignore-not-found")
-
-
-@contextmanager
-def namespace(cluster: Cluster, name: str) -> Iterator[Cluster]:
-    """Make a namespace, and remove it with all that is in it."""
-    try:
-        cluster.kubectl("create", "namespace", name)
-        yield replace(cluster, namespace=name)
-    finally:
-        cluster.kubectl("delete", "namespace", name, "--wait", "--ignore-not-found")
 
 
 @pytest.fixture(scope="module")
@@ -137,16 +126,8 @@ def test_without_the_policies_all_of_it_gets_through(
     cluster: Cluster, places: dict[str, Here], kubelet: Target
 ) -> None:
     """The same connections, so that a target that nobody reaches proves nothing above."""
-    upgrade = (
-        "helm",
-        "upgrade",
-        "flask-app",
-        "chart",
-        "--namespace",
-        "flask-app",
-        "--reuse-values",
-    )
-    cluster.run(*upgrade, "--set", "networkPolicy.enabled=false")
+    upgrade = ("helm", "upgrade", "flask-app", "chart", "--namespace", "flask-app")
+    cluster.run(*upgrade, "--reuse-values", "--set", "networkPolicy.enabled=false")
     try:
         for place, target in blocked(kubelet):
             assert places[place].settles(target, is_open=True), f"{place} does not reach {target}"

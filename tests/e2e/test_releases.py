@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import pytest
 
 from app import KEYS
-from tests.e2e.conftest import Cluster
+from tests.e2e.conftest import Cluster, namespace
 from tests.e2e.connection import Here
 from tests.e2e.keeper import start
-from tests.e2e.release import Release, State, namespace, previous_chart
+from tests.e2e.release import Release, State, previous_chart
 
 #: The last one that users may have.
 PREVIOUS = "0.1.0"
