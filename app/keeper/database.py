@@ -129,9 +129,13 @@ class StillLetIn(Exception):
 class Administration:
     """What the administrator does to one database and its roles."""
 
-    def __init__(self, connection: psycopg.Connection, database: str) -> None:
+    def __init__(
+        self, connection: psycopg.Connection, server: Server, administrator: Login
+    ) -> None:
         self._connection = connection
-        self._database = database
+        self._server = server
+        self._administrator = administrator
+        self._database = database = server.database
         #: Has the privileges; nobody logs in with it. Not the database's name alone, which
         #: often is its owner's, whose rights the service must not inherit.
         self.group = f"{database}_service"
@@ -183,7 +187,21 @@ class Administration:
         )
         return [f"{program} from {address}" for program, address in rows]
 
-    def lock_out(self, role: str, server: Server) -> list[str]:
+    def accepts(self, login: Login) -> bool:
+        """Tell whether the database lets this login in; that it does not, is a refusal.
+
+        A server that ends, or whose name or way to it is gone already, still serves those who are
+        in: only where it lets the administrator in, and was there all the time, did it refuse.
+
+        :raises psycopg.OperationalError: it takes nobody at the moment.
+        """
+        if self._server.accepts(login):
+            return True
+        self._server.connect(self._administrator).close()
+        self._connection.execute("SELECT 1")
+        return False
+
+    def lock_out(self, role: str) -> list[str]:
         """Take a role's login away, end what is left of its sessions, and see it refused.
 
         :returns: the sessions that had to be ended.
@@ -195,18 +213,10 @@ class Administration:
         known = Login(role, Secret("password", secrets.token_urlsafe(32)))
         self._set_password(known, "NOLOGIN")
         ended = self._end_sessions(role)
-        if server.accepts(known):
+        if self.accepts(known):
             raise StillLetIn(f"the database still lets {role} in: see its pg_hba.conf")
-        self.see_alive()
         self._execute("ALTER ROLE {} PASSWORD NULL", role)
         return ended
-
-    def see_alive(self) -> None:
-        """See that the server was there all the time: what was seen before was a refusal.
-
-        :raises psycopg.OperationalError: it went away.
-        """
-        self._connection.execute("SELECT 1")
 
     def reload_configuration(self) -> None:
         """Let the server read its configuration, and its certificate, again."""
@@ -254,7 +264,7 @@ def administer(
         work all the time.
     """
     with closing(server.connect(administrator)) as connection:
-        administration = Administration(connection, server.database)
+        administration = Administration(connection, server, administrator)
         administration.lock(wait_seconds)
         yield administration
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from .access import Access, DatabaseAccess, log_step
-from .database import Administration, Login, Server, ensure_database
+from .database import Administration, Login, ensure_database
 from .objects import StoredSecret
 from .plan import DATABASE, Contradiction, Plan
 from .state import ANNOUNCED, IDLE, State
@@ -70,8 +70,7 @@ class ServiceFiller:
 
     def _fill(self) -> bool:
         started = time.monotonic()
-        server = self._database.server()
-        ensure_database(server, self._database.administrator)
+        ensure_database(self._database.server(), self._database.administrator)
         with self._database.administer() as administration:
             administration.prepare()
             log_step("database prepared", started)
@@ -79,8 +78,8 @@ class ServiceFiller:
             stored = self._access.get(self._plan.service_secret)
             is_accepted = True
             if stored.has("DATABASE_USERNAME", "DATABASE_PASSWORD"):
-                is_accepted = self._admit(server, administration, stored)
-            values = self._missing_values(server, administration, stored)
+                is_accepted = self._admit(administration, stored)
+            values = self._missing_values(administration, stored)
             if values:
                 stored = self._write(stored, values)
             if is_accepted:
@@ -100,7 +99,7 @@ class ServiceFiller:
         return stored
 
     def _missing_values(
-        self, server: Server, administration: Administration, stored: StoredSecret
+        self, administration: Administration, stored: StoredSecret
     ) -> dict[str, str]:
         values = {}
         if not stored.has("SECRET_KEY"):
@@ -112,7 +111,7 @@ class ServiceFiller:
                 (unused or administration.logins)[0],
                 self._access.new_secret("DATABASE_PASSWORD", new_password()),
             )
-            let_in(server, administration, login)
+            let_in(administration, login)
             values["DATABASE_USERNAME"] = login.user
             values["DATABASE_PASSWORD"] = login.password.reveal()
         if "SECRET_KEY_FALLBACKS" not in stored.data:
@@ -122,7 +121,7 @@ class ServiceFiller:
             values["GENERATION"] = str(state.next_generation())
         return values
 
-    def _admit(self, server: Server, administration: Administration, stored: StoredSecret) -> bool:
+    def _admit(self, administration: Administration, stored: StoredSecret) -> bool:
         """See that the database lets in whom the Secret names, as after a restored volume."""
         login = login_of(stored)
         if login.user not in administration.logins:
@@ -130,11 +129,11 @@ class ServiceFiller:
                 f"DATABASE_USERNAME in the Secret {stored.name} is none of the two roles "
                 f"{' and '.join(administration.logins)}: empty the Secret, and it is filled anew"
             )
-        if server.accepts(login):
+        if administration.accepts(login):
             return True
         if administration.may_log_in(login.user):
             return False  # it has another password, with which pods may be at work
-        let_in(server, administration, login)
+        let_in(administration, login)
         return True
 
     def _doubt(self, administration: Administration, stored: StoredSecret) -> None:
@@ -154,15 +153,14 @@ class ServiceFiller:
             log_step("announced again", started, role=role, generation=state.generation)
 
 
-def let_in(server: Server, administration: Administration, login: Login) -> None:
+def let_in(administration: Administration, login: Login) -> None:
     """Let a role log in, and see that it is let in.
 
     :raises Contradiction: it is not.
     :raises psycopg.Error: the database went away.
     """
     administration.let_in(login)
-    if not server.accepts(login):
-        administration.see_alive()
+    if not administration.accepts(login):
         raise Contradiction(
             f"the database refuses {login.user} right after its password was set: see its "
             "pg_hba.conf"

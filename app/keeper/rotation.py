@@ -86,7 +86,7 @@ class Rotation:
         with self._database.administer() as administration:
             stored = self._access.get(self._plan.service_secret)
             state = State.of(stored)
-            is_refused = DATABASE in parts and not self._accepts(stored)
+            is_refused = DATABASE in parts and not administration.accepts(login_of(stored))
             if state.step != IDLE and not is_refused:
                 return  # by an earlier try of this one, or by another keeper
             if state.step == ANNOUNCED:
@@ -120,7 +120,7 @@ class Rotation:
         if state.step != IDLE and administration.sessions(role):
             role = login_of(stored).user  # pods are still on the old one
         password = self._access.new_secret("DATABASE_PASSWORD", new_password())
-        let_in(self._database.server(), administration, Login(role, password))
+        let_in(administration, Login(role, password))
         return {"DATABASE_USERNAME": role, "DATABASE_PASSWORD": password.reveal()}
 
     def _finish(self) -> None:
@@ -199,7 +199,7 @@ class Rotation:
             while administration.sessions(role) and time.monotonic() - started < GRACE_SECONDS:
                 time.sleep(PAUSE)
             stored = self._access.unchanged(stored)  # somebody may have named that role meanwhile
-            for session in administration.lock_out(role, self._database.server()):
+            for session in administration.lock_out(role):
                 log.warning("ended a session of %s that was left: %s", role, session)
             generation = State.of(stored).generation
             log_step("revoked", started, role=role, generation=generation)
@@ -216,6 +216,3 @@ class Rotation:
         state = replace(state, step=IDLE, parts=frozenset(), fallbacks=fallbacks)
         self._access.patch(stored, {}, state.notes())
         log_step("rotated", started, generation=state.generation)
-
-    def _accepts(self, stored: StoredSecret) -> bool:
-        return self._database.server().accepts(login_of(stored))

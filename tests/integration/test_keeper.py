@@ -14,7 +14,7 @@ import pytest
 from app import KEYS
 from app.keeper import access, rotation
 from app.keeper.certificates import is_for
-from app.keeper.database import ADVISORY_LOCK, Login
+from app.keeper.database import ADVISORY_LOCK, Administration, Login, Server
 from app.keeper.fill import login_of
 from app.keeper.folder_secrets import FolderSecrets
 from app.keeper.keeper import Keeper
@@ -105,6 +105,36 @@ def test_a_server_that_takes_nobody_is_no_refusal(fresh: Database) -> None:
         run(fresh)
     fresh.execute("ALTER ROLE orders_a CONNECTION LIMIT -1")
     assert service_login(fresh) == before
+
+
+@pytest.mark.parametrize("command", [(), ("database",)], ids=["fill", "rotate"])
+def test_a_server_that_nobody_reaches_any_more_is_no_refusal(
+    fresh: Database, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    """One that ends still serves those who are in, when its name or the way to it is gone."""
+    if command:
+        run(fresh)
+    left, connect, let_in = 0, Server.connect, Administration.let_in
+
+    def set_password(self: Administration, login: Login) -> None:
+        nonlocal left
+        let_in(self, login)
+        left = 3 if left == 0 else left
+
+    def refuse(self: Server, login: Login, database: str = "") -> psycopg.Connection:
+        nonlocal left
+        if left > 0:
+            left = left - 1 or -1
+            raise psycopg.OperationalError("connection refused")
+        return connect(self, login, database)
+
+    monkeypatch.setattr(Administration, "let_in", set_password)
+    monkeypatch.setattr(Server, "connect", refuse)
+    monkeypatch.setattr(access, "PAUSE", 0)
+    plan = replace(fresh.plan, wait_seconds=60)
+    Keeper(FolderSecrets(fresh.root), plan, Redactor()).run(command)
+    assert left == -1, "nobody was refused"
+    assert fresh.server.accepts(service_login(fresh))
 
 
 def test_the_second_of_two_keepers_gives_way(fresh: Database) -> None:
