@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.e2e import keeper
-from tests.e2e.conftest import SUSPENDED, Cluster
+from tests.e2e.cluster import SUSPENDED, Cluster
 from tests.e2e.load import PER_SECOND, Load
 from tests.unit.keeper import test_pods
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from app import KEYS
-from tests.e2e.conftest import Cluster
+from tests.e2e.cluster import Cluster
 
 NAME = "flask-app-usual"
 ROLE = "usual"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tests.e2e.conftest import Cluster
+from tests.e2e.cluster import Cluster
 
 #: How long a Job may take, in seconds.
 LIMIT = 420

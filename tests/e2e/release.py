@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.conftest import ROOT, Cluster
+from tests.e2e.cluster import ROOT, Cluster
 
 #: A pod asks itself: there is nobody to verify, and `kubectl create --raw` can't send JSON.
 WRITE = """

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.e2e.conftest import Cluster
+from tests.e2e.cluster import Cluster
 
 #: What Kubernetes grants to everybody: questions about oneself, and discovery.
 #: https://kubernetes.io/docs/reference/access-authn-authz/rbac/#discovery-roles

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from tests.e2e.conftest import HARDENED, Cluster, namespace
+from tests.e2e.cluster import HARDENED, Cluster, namespace
 from tests.e2e.connection import Here, Target
 
 DATABASE = ("flask-app-database.flask-app.svc", 5432)

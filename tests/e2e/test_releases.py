@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from app import KEYS
-from tests.e2e.conftest import Cluster, namespace
+from tests.e2e.cluster import Cluster, namespace
 from tests.e2e.connection import Here
 from tests.e2e.keeper import start
 from tests.e2e.release import Release, State, previous_chart

@@ -17,7 +17,7 @@ import pytest
 
 from app.keeper.state import IDLE
 from app.secret_files import Secret
-from tests.e2e.conftest import Cluster
+from tests.e2e.cluster import Cluster
 from tests.e2e.keeper import Job, start
 from tests.e2e.load import Load, connection, visits_in
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from app.secret_files import Secret
-from tests.e2e.conftest import HARDENED, Cluster, Needles
+from tests.e2e.cluster import HARDENED, Cluster
+from tests.e2e.conftest import Needles
 
 Found = Callable[[Needles, str], list[str]]
 Place = Callable[[Cluster], str]

@@ -1,0 +1,264 @@
+"""The kind cluster, as its administrator sees it, and the way to one release on it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import ssl
+import subprocess
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from app.secret_files import Secret
+
+ROOT = Path(__file__).parents[2]
+NAMESPACE = "flask-app"
+
+SQL = """
+import psycopg
+with psycopg.connect(
+    host={host!r}, dbname="flask_app", sslmode="verify-full",
+    sslrootcert="/etc/database-ca/ca.crt", user={user!r}, password={password!r}, autocommit=True,
+) as connection:
+    for statement in {statements!r}:
+        cursor = connection.execute(statement)
+        if cursor.description:
+            print(cursor.fetchone()[0])
+"""
+
+#: What Pod Security `restricted` asks of a container.
+HARDENED = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+#: How much of a stream is read at once, in bytes.
+CHUNK = 1 << 20
+
+SUSPENDED = '{"spec": {"suspend": true}}'
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The cluster, as its administrator sees it, and the way to one release and its service."""
+
+    name: str
+    port: str
+    namespace: str = NAMESPACE
+    #: The first part of the names of the release's objects.
+    fullname: str = "flask-app"
+
+    @property
+    def state(self) -> Path:
+        """The folder with what belongs to this cluster."""
+        return ROOT / ".local" / "cluster" / self.name
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of a command that is about this cluster."""
+        return {
+            # a variable on the command line of `make e2e` is not for the make in here
+            **{name: value for name, value in os.environ.items() if "MAKE" not in name},
+            "KUBECONFIG": str(self.state / "kubeconfig"),
+            "HELM_KUBECONTEXT": f"kind-{self.name}",
+            "CLUSTER": self.name,
+            "HTTPS_PORT": self.port,
+        }
+
+    def run(self, *command: str, stdin: str = "", check: bool = True) -> str:
+        """Run a command and return what it printed; its input and output are never shown."""
+        done = subprocess.run(
+            command, input=stdin, capture_output=True, text=True, cwd=ROOT, env=self.environment()
+        )
+        if check and done.returncode:
+            raise AssertionError(f"{command[0]} {command[1]} failed: {done.stderr[-2000:]}")
+        return done.stdout if check else done.stdout + done.stderr
+
+    def stream(self, *command: str, stdin: bytes = b"") -> Iterator[bytes]:
+        """Run a command and iterate over what it prints, in chunks.
+
+        :raises AssertionError: it failed.
+        """
+        with (
+            tempfile.TemporaryFile() as errors,
+            subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                cwd=ROOT,
+                env=self.environment(),
+            ) as process,
+        ):
+            assert process.stdin
+            assert process.stdout
+            try:
+                # a command that ends early says why
+                with suppress(BrokenPipeError):
+                    process.stdin.write(stdin)
+                    process.stdin.close()
+                while chunk := process.stdout.read(CHUNK):
+                    yield chunk
+                ended = process.wait()
+            finally:
+                process.kill()
+            if ended:
+                errors.seek(0)
+                raise AssertionError(f"{command[0]} failed: {errors.read()[-2000:].decode()}")
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return a kubectl command for the release's namespace."""
+        context = ("kubectl", "--context", f"kind-{self.name}", "--namespace", self.namespace)
+        return [*context, *arguments]
+
+    def kubectl(self, *arguments: str, stdin: str = "", check: bool = True) -> str:
+        """Run kubectl in the release's namespace."""
+        return self.run(*self.command(*arguments), stdin=stdin, check=check)
+
+    def items(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
+        """Return the objects of a kind in the namespace that stay."""
+        arguments = ["--selector", selector] if selector else []
+        found = json.loads(self.kubectl("get", kind, "--output", "json", *arguments))["items"]
+        return [item for item in found if "deletionTimestamp" not in item["metadata"]]
+
+    def objects(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
+        """Return the same; there has to be one at least."""
+        items = self.items(kind, selector)
+        assert items, f"there is no {kind} {selector}"
+        return items
+
+    def secret(self, name: str) -> dict[str, Secret]:
+        """Return the values of a Secret, by their keys."""
+        data = json.loads(self.kubectl("get", "secret", name, "--output", "json"))["data"]
+        return {key: Secret(key, base64.b64decode(text).decode()) for key, text in data.items()}
+
+    def change_secret(self, name: str, values: Mapping[str, str]) -> None:
+        """Write values into a Secret, as somebody does by hand."""
+        data = {key: base64.b64encode(text.encode()).decode() for key, text in values.items()}
+        patch = ("patch", "secret", name, "--type", "merge", "--patch-file=/dev/stdin")
+        self.kubectl(*patch, stdin=json.dumps({"data": data}))
+
+    @property
+    def control_plane(self) -> str:
+        """The name of the container that is the cluster's node."""
+        return f"{self.name}-control-plane"
+
+    def node(self, *command: str, stdin: str = "") -> str:
+        """Run a command on the cluster's node, as root."""
+        return self.run(
+            "docker", "exec", "--interactive", self.control_plane, *command, stdin=stdin
+        )
+
+    def node_stream(self, *command: str, stdin: bytes = b"") -> Iterator[bytes]:
+        """Run a command on the node, and iterate over what it prints."""
+        return self.stream(
+            "docker", "exec", "--interactive", self.control_plane, *command, stdin=stdin
+        )
+
+    def python(self, script: str, *arguments: str) -> str:
+        """Run a script in a pod of the service; what is secret goes into `script`."""
+        command = (
+            "exec",
+            "--stdin",
+            f"deployment/{self.fullname}",
+            "--",
+            "python",
+            "-",
+            *arguments,
+        )
+        return self.kubectl(*command, stdin=script)
+
+    def pods(self, component: str) -> list[str]:
+        """Return the names of the pods of a component."""
+        selector = f"app.kubernetes.io/component={component}"
+        return [pod["metadata"]["name"] for pod in self.objects("pods", selector)]
+
+    def sql(self, *statements: str) -> str:
+        """Run statements as the database's administrator; return the last one's first value."""
+        found = self.secret(f"{self.fullname}-database-admin")
+        return self.python(
+            SQL.format(
+                host=f"{self.fullname}-database.{self.namespace}.svc",
+                user=found["username"].reveal(),
+                password=found["password"].reveal(),
+                statements=statements,
+            )
+        ).strip()
+
+    @contextmanager
+    def sync_frequency(self, value: str) -> Iterator[None]:
+        """Give the kubelet another pace for a while; with 0s it has its default."""
+        file = "/var/lib/kubelet/config.yaml"
+
+        def change(value: str) -> None:
+            self.node("sed", "-i", f"s/^syncFrequency:.*/syncFrequency: {value}/", file)
+            self.node("systemctl", "restart", "kubelet")
+            # until it knows its pods again
+            deadline = time.monotonic() + 60
+            for pod in (*self.pods("service"), *self.pods("database")):
+                while "here" not in self.kubectl("exec", pod, "--", "echo", "here", check=False):
+                    assert time.monotonic() < deadline, "the kubelet does not come back"
+                    time.sleep(0.2)
+
+        before = self.node("sed", "-n", "s/^syncFrequency: //p", file).strip()
+        change(value)
+        try:
+            yield
+        finally:
+            change(before)
+
+    def wait_until_ready(self) -> None:
+        """Wait for the pods, and for the node's network rules, which follow them."""
+        for owner in ("statefulset/flask-app-database", "deployment/flask-app"):
+            self.kubectl("rollout", "status", owner, "--timeout", "180s")
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                self.request("/api/notes")
+                return
+            except OSError:
+                assert time.monotonic() < deadline, "no request gets through"
+                time.sleep(0.2)
+
+    def request(
+        self, path: str, method: str = "GET", body: object = None, verify: bool = True
+    ) -> Any:
+        """Ask the service over HTTPS, trusting its own certificate authority alone."""
+        trusted = str(self.state / "ca.crt") if verify else None
+        request = urllib.request.Request(
+            f"https://localhost:{self.port}{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        context = ssl.create_default_context(cafile=trusted)
+        with urllib.request.urlopen(request, timeout=10, context=context) as answer:
+            return json.loads(answer.read() or "null")
+
+    def metric(self, pod: str, name: str) -> float:
+        """Return a metric of one pod, scraped through the API server."""
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}:9090/proxy/metrics"
+        for line in self.kubectl("get", "--raw", path).splitlines():
+            if line.startswith(f"{name} "):
+                return float(line.rsplit(" ", 1)[1])
+        raise AssertionError(f"{pod} has no metric {name}")
+
+
+@contextmanager
+def namespace(cluster: Cluster, name: str) -> Iterator[Cluster]:
+    """Make a namespace like that of `make deploy`, and remove it with all that is in it."""
+    manifest = (ROOT / "cluster" / "namespace.yaml").read_text()
+    named = manifest.replace("name: flask-app", f"name: {name}")
+    try:
+        cluster.kubectl("apply", "--filename", "-", stdin=named)
+        yield replace(cluster, namespace=name)
+    finally:
+        cluster.kubectl("delete", "namespace", name, "--wait", "--ignore-not-found")
