@@ -13,8 +13,12 @@ from typing import Any
 
 from app.database import POOL_SIZE
 from app.logs import is_worth_a_line
+from app.secret_files import forbid_core_dumps
 from app.settings import Settings, SettingsError
 from app.tls import FILES, ServerContext
+
+# before a secret is read
+forbid_core_dumps()
 
 try:
     _settings = Settings.load()

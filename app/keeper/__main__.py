@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from pythonjsonlogger.json import JsonFormatter
 
-from ..secret_files import RedactingFormatter, Redactor, log_uncaught
+from ..secret_files import RedactingFormatter, Redactor, forbid_core_dumps, log_uncaught
 from .keeper import PROBLEMS, Keeper
 from .kubernetes_secrets import KubernetesSecrets
 from .objects import Conflict, SecretObjects
@@ -98,5 +98,6 @@ def write_logs(redactor: Redactor) -> None:
 
 
 if __name__ == "__main__":
+    forbid_core_dumps()
     log_uncaught()
     sys.exit(main())

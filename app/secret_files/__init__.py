@@ -11,6 +11,7 @@ the rest of `app`: copy it into a service of your own.
 docs/secret-files.md has the rest.
 """
 
+from .core_dumps import forbid_core_dumps
 from .environment import Environment
 from .folder import Folder, folder_version
 from .key import Key, SecretError
@@ -31,5 +32,6 @@ __all__ = [
     "Snapshot",
     "Source",
     "folder_version",
+    "forbid_core_dumps",
     "log_uncaught",
 ]

@@ -137,6 +137,18 @@ def test_what_its_containers_run_is_in_the_config_map(render: Render) -> None:
     assert {init["command"][1], server["args"][0].partition("=")[2]} <= files
 
 
+def test_its_server_is_the_containers_first_process_and_leaves_no_core(render: Render) -> None:
+    (server,) = pod_of(render().one("StatefulSet"))["containers"]
+    shell, option, script, *rest = server["command"]
+    said = 'echo "$(ulimit -c) $$ $1"'
+    done = subprocess.run(
+        [shell, option, script.replace("postgres", f"sh -c '{said}' sh"), *rest, *server["args"]],
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split()[::2] == ["0", server["args"][0]]
+
+
 INITDB = """
 for argument; do
   case $argument in

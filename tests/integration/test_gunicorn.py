@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+import psutil
 import pytest
 
 from app.keeper.certificates import KeyPair, new_authority, new_certificate
@@ -108,6 +109,20 @@ def test_serves_requests_and_metrics_from_one_worker(
         scraped = answer.read().decode()
     assert 'http_requests_total{method="GET",route="/readyz",status="200"} 1.0' in scraped
     assert service.output.read_text().count("Booting worker") == 1
+
+
+@pytest.mark.skipif(
+    not hasattr(psutil.Process, "rlimit"), reason="the limits of others can't be seen"
+)
+def test_no_process_of_it_leaves_a_core(
+    serve: Callable[..., Service], settings_of: dict[str, str], wait_for: WaitFor
+) -> None:
+    service = serve(**settings_of)
+    wait_for(service.listens, "a listening socket")
+    arbiter = psutil.Process(service.process.pid)
+    processes = [arbiter, *arbiter.children(recursive=True)]
+    assert len(processes) == 2
+    assert {process.rlimit(psutil.RLIMIT_CORE) for process in processes} == {(0, 0)}
 
 
 def test_log_lines_are_json_and_hold_no_query_and_no_probe(
