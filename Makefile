@@ -68,6 +68,10 @@ deploy: ## Make the cluster, build the image, install or upgrade the release (HT
 rotate: $(VENV)/installed ## Rotate what is deployed, or what `make run` serves (PARTS=…)
 	@cluster/rotate
 
+.PHONY: leak-scan
+leak-scan: $(VENV)/installed ## Look for the secrets of what is deployed (SCAN_ARGS='--rotate --json FILE')
+	@$(BIN)/python -m tests.e2e.leakscan $(SCAN_ARGS)
+
 .PHONY: e2e
 e2e: $(VENV)/installed ## Deploy to a cluster of its own and prove it (KEEP=1, E2E_ARGS=… for pytest)
 	CLUSTER=flask-app-e2e HTTPS_PORT=9443 $(BIN)/pytest tests/e2e $(E2E_ARGS)

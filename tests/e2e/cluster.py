@@ -94,6 +94,7 @@ class Cluster:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
+                pipesize=CHUNK,
                 cwd=ROOT,
                 env=self.environment(),
             ) as process,
@@ -254,11 +255,16 @@ class Cluster:
 
 @contextmanager
 def namespace(cluster: Cluster, name: str) -> Iterator[Cluster]:
-    """Make a namespace like that of `make deploy`, and remove it with all that is in it."""
+    """Make a namespace like that of `make deploy`, and remove it with all that is in it.
+
+    It takes a while until it has gone: that is waited for where it is made again.
+    """
     manifest = (ROOT / "cluster" / "namespace.yaml").read_text()
     named = manifest.replace("name: flask-app", f"name: {name}")
+    gone = ("delete", "namespace", name, "--ignore-not-found")
+    cluster.kubectl(*gone, "--wait")
     try:
         cluster.kubectl("apply", "--filename", "-", stdin=named)
         yield replace(cluster, namespace=name)
     finally:
-        cluster.kubectl("delete", "namespace", name, "--wait", "--ignore-not-found")
+        cluster.kubectl(*gone, "--wait=false")

@@ -1,0 +1,220 @@
+"""What the service answers: to every route and method, and to whatever else one may send."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import re
+import socket
+import ssl
+import subprocess
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+from tests.e2e.cluster import Cluster
+
+from .engine import Reading, Sample, Unreadable, place
+from .target import Target
+
+GROUP: Final = "http"
+
+#: In seconds.
+TIMEOUT: Final = 10
+
+#: Prints the routes that the service has, from within one of its pods.
+ROUTES: Final = """
+import json
+from flask import Flask
+from app import views
+app = Flask("app")
+views.register(app)
+print(json.dumps(sorted({rule.rule for rule in app.url_map.iter_rules()})))
+"""
+
+#: Where other services show more than they should, or where a path may lead out of a folder.
+ELSEWHERE: Final = (
+    *(
+        "/configs",
+        "/env",
+        "/.env",
+        "/.git/config",
+        "/console",
+        "/debug",
+        "/metrics",
+        "/actuator/env",
+    ),
+    "/static/../../etc/secrets/SECRET_KEY",
+    "/static/%2e%2e/%2e%2e/%2e%2e/etc/secrets/SECRET_KEY",
+    "/static//etc/secrets/DATABASE_PASSWORD",
+    "/?__debugger__=yes&cmd=resource&f=debugger.js",
+)
+
+METHODS: Final = "GET HEAD POST PUT PATCH DELETE OPTIONS TRACE PROPFIND".split()
+
+JSON: Final = {"Content-Type": "application/json"}
+
+#: Headers and a body; none of them adds a note.
+ODD: Final[tuple[tuple[Mapping[str, str], bytes], ...]] = (
+    ({}, b""),
+    ({"Accept": "application/json"}, b""),
+    ({"Accept": "text/html", "Cookie": "session=eyJ2aXNpdHMiOjF9.Zm9yZ2Vk.c2lnbmF0dXJl"}, b""),
+    ({"Cookie": "session=.eJw; session=%00%ff"}, b""),
+    (
+        {"Host": "elsewhere.example", "X-Forwarded-Host": "{{config}}", "X-Forwarded-For": "$ENV"},
+        b"",
+    ),
+    ({"Authorization": "Basic Og==", "Range": "bytes=0-1", "If-None-Match": "*"}, b""),
+    ({"X-HTTP-Method-Override": "DELETE", "Content-Type": "text/plain"}, b"%s%n{0.__class__}"),
+    (JSON, b"{"),
+    (JSON, b'{"text": 1}'),
+    (JSON, b'{"text": "\\u0000 \\ud800"}'),
+    (JSON, b"[" * 10_000),
+    (JSON, b"x" * 20_000),
+    ({"Content-Type": "multipart/form-data; boundary=x"}, b"--x\r\n\r\n--x--"),
+)
+
+#: What is no HTTP at all, or breaks its rules.
+MALFORMED: Final = (
+    b"GARBAGE\r\n\r\n",
+    b"GET / HTTP/9.9\r\n\r\n",
+    b"GET /api/notes HTTP/1.1\r\nHost: x\r\nBad Header: \x00\r\n\r\n",
+    b"POST /api/notes HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+    b"POST /api/notes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+    b"Content-Type: application/json\r\n\r\nZZ\r\n",
+    b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 70_000 + b"\r\n\r\n",
+)
+
+
+@place(GROUP, "answers")
+def answers(target: Target) -> Reading:
+    """Status, headers and body of every route x method x odd headers and bodies."""
+    rules = json.loads(target.cluster.python(ROUTES))
+    if "/status" not in rules:
+        raise Unreadable("the service does not tell its routes")
+    # an id that no note has
+    paths = [re.sub("<int:[a-z_]+>", str(2**63 - 1), rule) for rule in rules]
+    paths = [re.sub("<path:[a-z_]+>", "notes.js", path) for path in paths]
+    with forwarded(target.cluster, service_pod(target.cluster), 8443) as port:
+        yield from _answers(port, [*paths, *ELSEWHERE])
+        for sent in MALFORMED:
+            yield Sample(f"the answer to {sent[:20]!r}", _exchange(port, sent))
+
+
+@place(GROUP, "session cookie")
+def session_cookie(target: Target) -> Reading:
+    """The session cookie of a first and of a second visit, decoded."""
+    cookie = ""
+    with forwarded(target.cluster, service_pod(target.cluster), 8443) as port:
+        for visit in ("first", "second"):
+            connection = _connect(port)
+            connection.request("GET", "/", headers={"Cookie": cookie} if cookie else {})
+            answer = connection.getresponse()
+            answer.read()
+            cookie = (answer.getheader("Set-Cookie") or "").split(";")[0]
+            if not cookie.startswith("session="):
+                raise Unreadable(f"the {visit} visit brought no session cookie")
+            yield Sample(f"cookie of the {visit} visit", decoded(cookie.removeprefix("session=")))
+            connection.close()
+
+
+@place(GROUP, "metrics")
+def metrics(target: Target) -> Reading:
+    """The metrics of every pod of the service."""
+    cluster = target.cluster
+    for pod in cluster.pods("service"):
+        path = f"/api/v1/namespaces/{cluster.namespace}/pods/{pod}:9090/proxy/metrics"
+        text = cluster.kubectl("get", "--raw", path)
+        if "http_requests_total" not in text:
+            raise Unreadable(f"pod {pod} has no metrics")
+        yield Sample(f"metrics of pod {pod}", text.encode())
+
+
+def service_pod(cluster: Cluster) -> str:
+    """Return a pod of the service."""
+    return cluster.pods("service")[0]
+
+
+def decoded(cookie: str) -> bytes:
+    """Return what a session cookie says; anybody who has it can read that."""
+    packed = cookie.startswith(".")
+    payload = cookie.removeprefix(".").split(".")[0]
+    content = base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
+    return zlib.decompress(content) if packed else content
+
+
+@contextmanager
+def forwarded(cluster: Cluster, pod: str, port: int) -> Iterator[int]:
+    """Forward a port of this machine to a pod, as its user does who is not in the cluster."""
+    command = cluster.command("port-forward", f"pod/{pod}", f":{port}", "--address", "127.0.0.1")
+    with subprocess.Popen(
+        command,
+        env=cluster.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout
+            told = re.search(r"127\.0\.0\.1:(\d+) ->", process.stdout.readline())
+            if not told:
+                raise Unreadable(f"no port can be forwarded to pod {pod}")
+            yield int(told[1])
+        finally:
+            process.kill()
+
+
+def _answers(port: int, paths: Iterable[str]) -> Reading:
+    connection = _connect(port)
+    for path in paths:
+        for method in METHODS:
+            for headers, body in ODD:
+                answer = _ask(connection, method, path, headers, body)
+                yield Sample(f"{method} {path}", answer)
+    connection.close()
+
+
+def _ask(
+    connection: http.client.HTTPSConnection,
+    method: str,
+    path: str,
+    headers: Mapping[str, str],
+    body: bytes,
+) -> bytes:
+    try:
+        connection.request(method, path, body, dict(headers))
+        answer = connection.getresponse()
+        content = answer.read()
+    except (http.client.HTTPException, ConnectionError):
+        # a server may close after a refusal; the next try is on a new connection, and counts
+        connection.close()
+        connection.request(method, path, body, dict(headers))
+        answer = connection.getresponse()
+        content = answer.read()
+    return f"{answer.status} {answer.reason}\n{answer.headers}".encode() + content
+
+
+def _connect(port: int) -> http.client.HTTPSConnection:
+    # whoever answers is searched
+    context = ssl._create_unverified_context()
+    return http.client.HTTPSConnection("127.0.0.1", port, timeout=TIMEOUT, context=context)
+
+
+def _exchange(port: int, sent: bytes) -> bytes:
+    """Send bytes as they are, and return what comes back until the end."""
+    context = ssl._create_unverified_context()
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as plain,
+        context.wrap_socket(plain) as encrypted,
+    ):
+        encrypted.sendall(sent)
+        received = b""
+        try:
+            while chunk := encrypted.recv(65536):
+                received += chunk
+        except (TimeoutError, ConnectionError):
+            pass
+        return received

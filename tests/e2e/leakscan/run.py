@@ -1,0 +1,103 @@
+"""One scan of a release, from its values to the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app.secret_files import Secret
+from tests.e2e.cluster import ROOT, Cluster
+from tests.e2e.keeper import start
+
+from .engine import Place, Report, Unreadable, scan
+from .needles import Needles
+from .places import PLACES
+from .reader import Reader, reader
+from .target import Target
+from .watch import Watch
+
+
+@dataclass
+class Scan:
+    """A release that is scanned, with all values that it had since the scan began.
+
+    What is done to the release between its making and `report` is what is searched for traces.
+    """
+
+    cluster: Cluster
+    reader: Reader
+    watch: Watch
+    #: By the image of the service's pods, where it is empty.
+    image: str = ""
+    root: Path = ROOT
+    values: list[Secret] = field(default_factory=list)
+
+    def remember(self) -> None:
+        """Read the values of this moment; those that were there before are previous now."""
+        now = self.reader.values()
+        before = [value for value in self.values if value not in now]
+        self.values = now + [previous(value) for value in before]
+
+    def target(self, also: Iterable[Secret] = ()) -> Target:
+        """Return what is scanned, to look for all of these values.
+
+        :param also: values that are looked for beside them.
+        """
+        self.remember()
+        image = self.image or image_of(self.cluster)
+        needles = Needles([*self.values, *also])
+        return Target(self.cluster, needles, self.reader, self.watch, image, self.root)
+
+    def report(self, target: Target | None = None, places: Iterable[Place] = PLACES) -> Report:
+        """Look for the values in all these places.
+
+        :raises Unreadable: they changed in the meantime.
+        """
+        report = scan(target or self.target(), places)
+        if any(value not in self.values for value in self.reader.values()):
+            raise Unreadable("the Secrets changed while they were looked for: scan once more")
+        return report
+
+    def rotate(self) -> None:
+        """Rotate everything, with a database that logs every change of a role.
+
+        :raises Unreadable: the rotation failed.
+        """
+        self.remember()
+        statements = ("ALTER SYSTEM SET log_statement = 'ddl'", "ALTER SYSTEM RESET log_statement")
+        reload = "SELECT pg_reload_conf()"
+        self.cluster.sql(statements[0], reload)
+        try:
+            job = start(self.cluster, "rotate")
+            if not job.succeeds():
+                raise Unreadable(f"the rotation is not finished: see the log of the Job {job.name}")
+        finally:
+            self.cluster.sql(statements[1], reload)
+        self.remember()
+
+
+@contextmanager
+def scanning(cluster: Cluster) -> Iterator[Scan]:
+    """Begin a scan: from here on, processes are watched, and values remembered."""
+    with reader(cluster) as reads, Watch(cluster) as watch:
+        begun = Scan(cluster, reads, watch)
+        begun.remember()
+        yield begun
+
+
+def previous(value: Secret) -> Secret:
+    """Return the same value under a name that tells that it is current no more."""
+    name = value.name.removesuffix(" (previous)")
+    return Secret(f"{name} (previous)", value.reveal())
+
+
+def image_of(cluster: Cluster) -> str:
+    """Return the image that the service's pods have."""
+    (service,) = [
+        one
+        for one in cluster.objects("deployments", "app.kubernetes.io/component=service")
+        if one["metadata"]["name"] == cluster.fullname
+    ]
+    return str(service["spec"]["template"]["spec"]["containers"][0]["image"])
