@@ -12,6 +12,8 @@ from app import KEYS
 from tests.e2e.cluster import Cluster, namespace
 from tests.e2e.connection import Here
 from tests.e2e.keeper import start
+from tests.e2e.leakscan.places import PLACES
+from tests.e2e.leakscan.run import scanning
 from tests.e2e.release import Release, State, previous_chart
 
 #: The last one that users may have.
@@ -140,6 +142,26 @@ def test_secrets_from_the_environment(pair: tuple[Release, Release]) -> None:
     )["spec"]["template"]["spec"]["containers"]
     given = {one["name"] for one in deployment["env"] if "valueFrom" in one}
     assert given == {key.name for key in KEYS}
+
+
+#: Where the values of such a release stand: with its processes, and on the node's disk.
+SHOWN = {"processes: environ", "processes: started as", "node: disks"}
+
+
+def test_the_leak_scan_finds_the_secrets_of_the_environment(
+    pair: tuple[Release, Release],
+) -> None:
+    """A real leak, which its user has chosen: the same scan finds it, in these places alone."""
+    _, second = pair
+    with scanning(second.cluster) as scan:
+        groups = ("kubernetes objects", "helm", "processes", "node")
+        report = scan.report(places=[place for place in PLACES if place.group in groups])
+    found = report.found()
+    for key in ("SECRET_KEY", "DATABASE_PASSWORD"):
+        assert found.pop(f"second-flask-app-secrets/{key}") == SHOWN
+    assert found == {}
+    assert set(report.faults()) == {"kubernetes objects: pod specs"}
+    assert report.unread() == {}
 
 
 def test_with_the_environment_a_rotation_waits_for_two_restarts(

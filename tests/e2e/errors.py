@@ -1,0 +1,117 @@
+"""Whatever can go wrong with a deployed release, made to happen, and undone."""
+
+from __future__ import annotations
+
+import secrets
+import time
+import urllib.error
+from collections.abc import Callable
+
+from tests.e2e.cluster import Cluster
+
+#: How long each may take until the service has noticed, and until it is well again, in seconds.
+LIMIT = 90
+
+#: The exit status of a container whose process was killed.
+KILLED = 137
+
+REFUSED = 'secrets_reloads_total{result="rejected"}'
+
+#: Sends a signal to processes of a pod: its containers' first ones, or those that these started.
+SIGNAL = r"""
+set -eu
+for cgroup in $(grep -l "$1" /proc/[0-9]*/cgroup); do
+  process=${cgroup%/cgroup}
+  first=no; ! grep -qE '^NSpid:.*\s1$' $process/status || first=yes
+  [ $first = "$2" ] && ! grep -q pause $process/comm || continue
+  kill -s "$3" "${process#/proc/}"
+done
+"""
+
+
+def every_one(cluster: Cluster, remember: Callable[[], None]) -> None:
+    """Bring wrong passwords, unfit Secrets, crashes, answers with 500 and 503, and a new start.
+
+    :param remember: called when the Secret has other values.
+    """
+    good = cluster.secret("flask-app-secrets")
+    generation = int(good["GENERATION"].reveal())
+    pods = cluster.pods("service")
+    wrong = {"DATABASE_PASSWORD": f"wrong-{secrets.token_urlsafe(24)}"}
+    unfit = {"SECRET_KEY": secrets.token_hex(15)}
+    try:
+        wrong["GENERATION"] = str(generation + 1)
+        _refuse(cluster, pods, wrong, "DATABASE_PASSWORD")
+        remember()
+        unfit["GENERATION"] = str(generation + 2)
+        _refuse(cluster, pods, wrong | unfit, "SECRET_KEY")
+        remember()
+        _crash(cluster, pods)
+    finally:
+        values = {key: value.reveal() for key, value in good.items()}
+        cluster.change_secret("flask-app-secrets", {**values, "GENERATION": str(generation + 3)})
+    cluster.wait_until_ready()
+    cluster.sql("ALTER TABLE notes RENAME TO notes_away")
+    try:
+        _until_answer(cluster, 500)
+    finally:
+        cluster.sql("ALTER TABLE notes_away RENAME TO notes")
+    cluster.kubectl("delete", "pod", *cluster.pods("database"), "--wait=false")
+    _until_answer(cluster, 503)
+    cluster.wait_until_ready()
+
+
+def _refuse(cluster: Cluster, pods: list[str], values: dict[str, str], key: str) -> None:
+    """Give the service values that it can't use, and wait until every pod has said so."""
+    cluster.change_secret("flask-app-secrets", values)
+
+    def refused(pod: str) -> bool:
+        cluster.metric(pod, REFUSED)  # it looks at its Secret when it is asked
+        return f"stay: {key} in" in cluster.kubectl("logs", pod, "--tail", "-1")
+
+    _until(lambda: all(map(refused, pods)), f"a pod has not refused the new {key}")
+
+
+def _crash(cluster: Cluster, pods: list[str]) -> None:
+    """Crash a worker, then a whole container, which can't start again with what it finds."""
+    pod = pods[0]
+    uid, before, _ = _life(cluster, pod)
+    cgroup = f"pod{uid}".replace("-", "[-_]")
+    cluster.node("sh", "-s", "--", cgroup, "no", "SEGV", stdin=SIGNAL)
+    logged = ("logs", pod, "--tail", "-1")
+    _until(lambda: "SIGSEGV" in cluster.kubectl(*logged), "no worker has crashed")
+    cluster.node("sh", "-s", "--", cgroup, "yes", "KILL", stdin=SIGNAL)
+
+    def refused() -> bool:
+        _, restarts, status = _life(cluster, pod)
+        return restarts > before and status not in (0, KILLED)
+
+    _until(refused, "no container has refused to start")
+
+
+def _life(cluster: Cluster, pod: str) -> tuple[str, int, int]:
+    """Return a pod's UID, how often its container was started again, and how it ended last."""
+    (found,) = [one for one in cluster.objects("pods") if one["metadata"]["name"] == pod]
+    (status,) = found["status"]["containerStatuses"]
+    ended = status["lastState"].get("terminated", {})
+    return found["metadata"]["uid"], status["restartCount"], ended.get("exitCode", 0)
+
+
+def _until_answer(cluster: Cluster, status: int) -> None:
+    def answered() -> bool:
+        try:
+            cluster.request("/api/notes")
+        except urllib.error.HTTPError as error:
+            return error.code == status
+        except OSError:
+            return False
+        return False
+
+    _until(answered, f"no request is answered with {status}")
+
+
+def _until(done: Callable[[], bool], problem: str) -> None:
+    deadline = time.monotonic() + LIMIT
+    while not done():
+        assert time.monotonic() < deadline, problem
+        time.sleep(0.3)

@@ -1,0 +1,90 @@
+"""Leaks in what containers and the node write."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+from tests.e2e.leakscan.target import Target
+
+from . import plants
+from .pods import pod, write
+
+#: Until it is told to end; then the kubelet starts it again.
+WAIT = 'trap "exit 0" TERM; while :; do sleep 1 & wait $!; done'
+
+#: How long a container may take to start again, in seconds.
+RESTART = 30
+
+
+@plants("output: logs", also=("output: node's files",))
+def log(target: Target, canary: str) -> Iterator[None]:
+    """A line of a container's log."""
+    with pod(target, "planted-log", WAIT) as name:
+        encoded = base64.b64encode(f"key={canary}".encode()).decode()
+        write(target, name, "/proc/1/fd/1", f"{encoded}\n")
+        yield
+
+
+@plants("output: logs", also=("output: node's files",))
+def previous_log(target: Target, canary: str) -> Iterator[None]:
+    """A line of the log that a container wrote before it was restarted."""
+    with pod(target, "planted-previous-log", WAIT) as name:
+        write(target, name, "/proc/1/fd/1", quote(f"password: {canary}") + "\n")
+        # the container can end before this command does
+        target.cluster.kubectl("exec", name, "--", "sh", "-c", "kill 1", check=False)
+        deadline = time.monotonic() + RESTART
+        while not _has_restarted(target, name):
+            assert time.monotonic() < deadline, f"{name} is not restarted"
+            time.sleep(0.2)
+        yield
+
+
+@plants("output: node's files")
+def rotated_log(target: Target, canary: str) -> Iterator[None]:
+    """A log that the kubelet has rotated away and packed, which `kubectl logs` does not show."""
+    with pod(target, "planted-rotated-log", WAIT) as name:
+        packed = base64.b64encode(gzip.compress(f"stdout F token {canary}\n".encode())).decode()
+        folder = f"/var/log/pods/{target.cluster.namespace}_{name}_{_uid(target, name)}/planted"
+        unpack = 'base64 -d >"$1"/0.log.20260101-000000.gz'
+        target.cluster.node("sh", "-c", unpack, "sh", folder, stdin=packed)
+        yield
+
+
+@plants("output: termination messages", also=("node: disks",))
+def termination_message(target: Target, canary: str) -> Iterator[None]:
+    """A last message, of a container that has not ended yet."""
+    with pod(target, "planted-message", WAIT) as name:
+        digest = hashlib.sha256(canary.encode()).hexdigest()
+        write(target, name, "/dev/termination-log", digest)
+        yield
+
+
+@plants("output: node's journal")
+def journal(target: Target, canary: str) -> Iterator[None]:
+    """A line about the kubelet. It stays in the journal, which forgets nothing line by line."""
+    send = """
+    { cat; echo; echo "OBJECT_PID=$(systemctl show --property MainPID --value kubelet)"; } |
+      logger --journald
+    """
+    target.cluster.node("sh", "-c", send, stdin=f"MESSAGE=planted {canary.encode().hex()}")
+    yield
+
+
+def _get(target: Target, pod: str) -> Any:
+    return json.loads(target.cluster.kubectl("get", "pod", pod, "--output", "json"))
+
+
+def _uid(target: Target, pod: str) -> str:
+    return str(_get(target, pod)["metadata"]["uid"])
+
+
+def _has_restarted(target: Target, pod: str) -> bool:
+    (status,) = _get(target, pod)["status"]["containerStatuses"]
+    return bool(status["restartCount"] and "running" in status["state"])

@@ -1,0 +1,42 @@
+"""Pods that do nothing by themselves, with what is planted in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tests.e2e.cluster import HARDENED
+from tests.e2e.leakscan.run import image_of
+from tests.e2e.leakscan.target import Target
+
+from .objects import created, made
+
+
+@contextmanager
+def pod(target: Target, name: str, command: str, token: bool = False) -> Iterator[str]:
+    """Start a pod of the service's image that runs a shell command, and remove it.
+
+    :param token: whether it has one of its account.
+    """
+    container: dict[str, Any] = {
+        "name": "planted",
+        "image": image_of(target.cluster),
+        "command": ["sh", "-c", command],
+        "securityContext": HARDENED,
+    }
+    spec = {
+        "automountServiceAccountToken": token,
+        "terminationGracePeriodSeconds": 0,
+        "containers": [container],
+    }
+    with created(target.cluster, made("v1", "Pod", name, spec=spec)):
+        ready = ("--for", "condition=Ready", "--timeout", "60s")
+        target.cluster.kubectl("wait", f"pod/{name}", *ready)
+        yield name
+
+
+def write(target: Target, pod: str, file: str, text: str) -> None:
+    """Write a text into a file of a pod; it stands in no command line."""
+    command = ("exec", "--stdin", pod, "--", "sh", "-c", f"cat >{file}")
+    target.cluster.kubectl(*command, stdin=text)
