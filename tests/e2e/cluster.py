@@ -182,14 +182,17 @@ class Cluster:
         selector = f"app.kubernetes.io/component={component}"
         return [pod["metadata"]["name"] for pod in self.objects("pods", selector)]
 
-    def sql(self, *statements: str) -> str:
-        """Run statements as the database's administrator; return the last one's first value."""
-        found = self.secret(f"{self.fullname}-database-admin")
+    def sql(self, *statements: str, login: Mapping[str, Secret] | None = None) -> str:
+        """Run statements as the database's administrator; return the last one's first value.
+
+        :param login: `username` and `password`; without it they are read.
+        """
+        login = login or self.secret(f"{self.fullname}-database-admin")
         return self.python(
             SQL.format(
                 host=f"{self.fullname}-database.{self.namespace}.svc",
-                user=found["username"].reveal(),
-                password=found["password"].reveal(),
+                user=login["username"].reveal(),
+                password=login["password"].reveal(),
                 statements=statements,
             )
         ).strip()

@@ -103,7 +103,7 @@ def start(cluster: Cluster, *arguments: str, **environment: str) -> Job:
         *("--dry-run=client", "--output", "json"),
     )
     job = json.loads(made)
-    job["spec"]["backoffLimit"] = 0
+    job["spec"].update(backoffLimit=0, ttlSecondsAfterFinished=3600)
     (container,) = job["spec"]["template"]["spec"]["containers"]
     container["args"] = list(arguments)
     kept = [one for one in container["env"] if one["name"] not in environment]

@@ -32,7 +32,7 @@ HIDDEN: Final = "<insufficient privilege>"
 def server_log(target: Target) -> Reading:
     """The log of the database's containers, that of the server's start included."""
     marker = f"leak scan {secrets.token_hex(8)}"
-    target.cluster.sql(f"DO $$ BEGIN RAISE LOG '{marker}'; END $$")
+    target.sql(f"DO $$ BEGIN RAISE LOG '{marker}'; END $$")
     marked = False
     for pod, status in containers(target):
         if component(target, pod) != "database":
@@ -51,20 +51,20 @@ def server_log(target: Target) -> Reading:
 @place("database", "activity")
 def activity(target: Target) -> Reading:
     """pg_stat_activity whole, and pg_stat_statements where it is."""
-    found = target.cluster.sql(ACTIVITY)
+    found = target.sql(ACTIVITY)
     queries = {row["query"] for row in json.loads(found)}
     if ACTIVITY not in queries or HIDDEN in queries:
         raise Unreadable("pg_stat_activity does not show every session's query")
     yield Sample("pg_stat_activity", found.encode())
-    if view := target.cluster.sql(STATEMENTS):
-        statements = target.cluster.sql(f"SELECT json_agg(s)::text FROM {view} s")
+    if view := target.sql(STATEMENTS):
+        statements = target.sql(f"SELECT json_agg(s)::text FROM {view} s")
         yield Sample("pg_stat_statements", statements.encode())
 
 
 @place("database", "verifiers")
 def verifiers(target: Target) -> Reading:
     """pg_authid.rolpassword of every role, which is a SCRAM verifier or NULL."""
-    roles: list[dict[str, Any]] = json.loads(target.cluster.sql(ROLES))
+    roles: list[dict[str, Any]] = json.loads(target.sql(ROLES))
     if not any(role["own"] and (role["password"] or "").startswith(VERIFIER) for role in roles):
         raise Unreadable("pg_authid does not show the verifier of the role that reads it")
     for role in roles:

@@ -51,6 +51,12 @@ class Reader:
             if value and key not in PUBLIC_KEYS
         ]
 
+    def login(self) -> dict[str, Secret]:
+        """Return the user name and the password of the database's administrator."""
+        name = f"{self._cluster.fullname}-database-admin"
+        ((_, data),) = self._data(fields=f"metadata.name={name}")
+        return {key: Secret(f"{name}/{key}", value.decode()) for key, value in data.items()}
+
     def others(self) -> dict[str, bytes]:
         """Return every value of the Secrets that are not the release's, by name and key."""
         return {
@@ -65,21 +71,24 @@ class Reader:
             item["metadata"]["name"]: json.dumps(
                 {key: value for key, value in item.items() if key not in ("data", "stringData")}
             ).encode()
-            for item in self._list("")
+            for item in self._list()
         }
 
-    def _data(self, selector: str) -> Iterator[tuple[str, Mapping[str, bytes]]]:
-        for item in self._list(selector):
+    def _data(
+        self, selector: str = "", fields: str = ""
+    ) -> Iterator[tuple[str, Mapping[str, bytes]]]:
+        for item in self._list(selector, fields):
             data = item.get("data") or {}
             yield (
                 item["metadata"]["name"],
                 {key: base64.b64decode(text) for key, text in data.items()},
             )
 
-    def _list(self, selector: str) -> list[dict[str, Any]]:
+    def _list(self, selector: str = "", fields: str = "") -> list[dict[str, Any]]:
         answer: Any = self._api.list_namespaced_secret(
             self._cluster.namespace,
             label_selector=selector,
+            field_selector=fields,
             _preload_content=False,
             _request_timeout=TIMEOUT,
         )

@@ -66,16 +66,20 @@ class Scan:
         :raises Unreadable: the rotation failed.
         """
         self.remember()
-        statements = ("ALTER SYSTEM SET log_statement = 'ddl'", "ALTER SYSTEM RESET log_statement")
-        reload = "SELECT pg_reload_conf()"
-        self.cluster.sql(statements[0], reload)
+        self._log_statements("SET log_statement = 'ddl'")
         try:
             job = start(self.cluster, "rotate")
             if not job.succeeds():
                 raise Unreadable(f"the rotation is not finished: see the log of the Job {job.name}")
         finally:
-            self.cluster.sql(statements[1], reload)
+            self._log_statements("RESET log_statement")
+        if "ALTER ROLE" not in self.cluster.kubectl("logs", *self.cluster.pods("database")):
+            raise Unreadable("the database has logged no change of a role")
         self.remember()
+
+    def _log_statements(self, setting: str) -> None:
+        change = (f"ALTER SYSTEM {setting}", "SELECT pg_reload_conf()")
+        self.cluster.sql(*change, login=self.reader.login())
 
 
 @contextmanager

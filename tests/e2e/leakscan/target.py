@@ -29,3 +29,7 @@ class Target:
     image: str
     #: The repository's folder.
     root: Path
+
+    def sql(self, statement: str) -> str:
+        """Run a statement as the database's administrator, and return the first value."""
+        return self.cluster.sql(statement, login=self.reader.login())
