@@ -13,6 +13,12 @@ import pytest
 from tests.e2e.cluster import SUSPENDED, Cluster
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Show no arguments of functions: what goes into a command's input may be a secret."""
+    config.option.tbstyle = "short"
+    config.option.showlocals = False
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """Deploy, and remove the cluster at the end."""

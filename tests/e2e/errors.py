@@ -17,6 +17,14 @@ KILLED = 137
 
 REFUSED = 'secrets_reloads_total{result="rejected"}'
 
+#: Requests that are refused, each with the status of the answer.
+REFUSALS: list[tuple[int, str, str, object]] = [
+    (400, "POST", "/api/notes", {"text": 1}),
+    (404, "GET", "/env", None),
+    (405, "PUT", "/api/notes", None),
+    (413, "POST", "/api/notes", {"text": "x" * 20_000}),
+]
+
 #: Sends a signal to processes of a pod: its containers' first ones, or those that these started.
 SIGNAL = r"""
 set -eu
@@ -51,6 +59,8 @@ def every_one(cluster: Cluster, remember: Callable[[], None]) -> None:
         values = {key: value.reveal() for key, value in good.items()}
         cluster.change_secret("flask-app-secrets", {**values, "GENERATION": str(generation + 3)})
     cluster.wait_until_ready()
+    for status, method, path, body in REFUSALS:
+        _until_answer(cluster, status, method, path, body)
     cluster.sql("ALTER TABLE notes RENAME TO notes_away")
     try:
         _until_answer(cluster, 500)
@@ -63,11 +73,13 @@ def every_one(cluster: Cluster, remember: Callable[[], None]) -> None:
 
 def _refuse(cluster: Cluster, pods: list[str], values: dict[str, str], key: str) -> None:
     """Give the service values that it can't use, and wait until every pod has said so."""
+    before = {pod: cluster.metric(pod, REFUSED) for pod in pods}
     cluster.change_secret("flask-app-secrets", values)
 
     def refused(pod: str) -> bool:
-        cluster.metric(pod, REFUSED)  # it looks at its Secret when it is asked
-        return f"stay: {key} in" in cluster.kubectl("logs", pod, "--tail", "-1")
+        # it looks at its Secret when it is asked
+        more = cluster.metric(pod, REFUSED) > before[pod]
+        return more and f"stay: {key} in" in cluster.kubectl("logs", pod, "--tail", "-1")
 
     _until(lambda: all(map(refused, pods)), f"a pod has not refused the new {key}")
 
@@ -97,10 +109,16 @@ def _life(cluster: Cluster, pod: str) -> tuple[str, int, int]:
     return found["metadata"]["uid"], status["restartCount"], ended.get("exitCode", 0)
 
 
-def _until_answer(cluster: Cluster, status: int) -> None:
+def _until_answer(
+    cluster: Cluster,
+    status: int,
+    method: str = "GET",
+    path: str = "/api/notes",
+    body: object = None,
+) -> None:
     def answered() -> bool:
         try:
-            cluster.request("/api/notes")
+            cluster.request(path, method, body)
         except urllib.error.HTTPError as error:
             return error.code == status
         except OSError:

@@ -1,6 +1,7 @@
 """`make leak-scan`: looks for the secrets of what `make deploy` deployed, and prints a table.
 
-Exit status: 0 nothing was found, 1 something was, 2 a place could not be read.
+Exit status: 0 nothing was found, 1 something was, 2 a place could not be read. (make itself
+ends with 2 whenever a command fails, and prints the command's own status.)
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from app.secret_files import Redactor, Secret
 from tests.e2e.cluster import Cluster
 
-from .engine import UNREADABLE, told
-from .needles import Needles
+from .engine import UNREADABLE
 from .report import peak_memory, summary, table
 from .run import scanning
 
@@ -29,25 +31,31 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     cluster = Cluster(os.environ.get("CLUSTER", "flask-app"), port="")
-    started = time.monotonic()
+    values: list[Secret] = []
     try:
         with scanning(cluster) as scan:
-            try:
-                if arguments.rotate:
-                    scan.rotate()
-                report = scan.report()
-            except Exception as problem:
-                print(f"The scan failed: {told(problem, Needles(scan.values))}", file=sys.stderr)
-                return UNREADABLE
-    except (AssertionError, OSError) as problem:
-        print(f"The cluster {cluster.name} can't be scanned: {problem}", file=sys.stderr)
+            values = scan.values
+            if arguments.rotate:
+                scan.rotate()
+            started = time.monotonic()
+            report = scan.report()
+            seconds = time.monotonic() - started
+    except Exception as problem:
+        print(f"{cluster.name} can't be scanned: {told(problem, values)}", file=sys.stderr)
         return UNREADABLE
-    seconds = time.monotonic() - started
     print(table(report), summary(report, seconds), sep="\n\n")
     if arguments.json:
         figures = {"seconds": round(seconds, 1), "memory_bytes": peak_memory()}
         arguments.json.write_text(json.dumps({**report.as_dict(), **figures}, indent=2) + "\n")
     return report.status
+
+
+def told(problem: Exception, values: Sequence[Secret]) -> str:
+    """Return what an error says, unless there is a value in it."""
+    message = f"{type(problem).__name__}: {problem}"
+    redactor = Redactor()
+    redactor.learn(values)
+    return redactor.redact(message)
 
 
 if __name__ == "__main__":

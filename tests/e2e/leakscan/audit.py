@@ -65,12 +65,12 @@ class Events:
 
 
 @place("audit log", "events")
-def events(target: Target, secrets: frozenset[str] = frozenset()) -> Reading:
-    """Every event of the log, of level Metadata: who wrote each Secret, and this scan's reading."""
+def events(target: Target) -> Reading:
+    """Every event of the log, of level Metadata: who read and wrote each Secret, this scan too."""
     cluster = target.cluster
     # the log's clock; without a Z, so that fractions of this second come after it
     since = cluster.node("date", "--utc", "+%FT%T").strip()
-    names = _of_the_release(target) | secrets
+    names = _of_the_release(target)
     seen = Events(cluster.namespace, since)
     read: Deed = (USER, "list", "")
     _wait_for(target, read, since)
@@ -80,7 +80,8 @@ def events(target: Target, secrets: frozenset[str] = frozenset()) -> Reading:
             yield Fault(file, f"events {what}: {times}")
         seen.wrong.clear()
     keeper = f"system:serviceaccount:{cluster.namespace}:{cluster.fullname}-keeper"
-    for user, verb, name in sorted({(keeper, "patch", name) for name in names} | {read}):
+    kept = {(keeper, verb, name) for name in names for verb in ("get", "patch")}
+    for user, verb, name in sorted(kept | {read}):
         if (user, verb, name) not in seen.deeds:
             yield Fault("all files", f"no {verb} of {f'secrets {name}'.strip()} by {user}")
 

@@ -33,7 +33,7 @@ class Sample:
     """Something to be searched, and where it stands."""
 
     where: str
-    content: bytes | Iterable[bytes]
+    content: bytes | Iterable[bytes] = field(repr=False)
 
 
 @dataclass(frozen=True)

@@ -100,8 +100,13 @@ def answers(target: Target) -> Reading:
     paths = [re.sub("<path:[a-z_]+>", "notes.js", path) for path in paths]
     with forwarded(target.cluster, service_pod(target.cluster), 8443) as port:
         yield from _answers(port, [*paths, *ELSEWHERE])
+        refused = False
         for sent in MALFORMED:
-            yield Sample(f"the answer to {sent[:20]!r}", _exchange(port, sent))
+            answer = _exchange(port, sent)
+            refused |= answer.startswith(b"HTTP/1.1 400 ")
+            yield Sample(f"the answer to {sent[:20]!r}", answer)
+    if not refused:
+        raise Unreadable("nothing that is no HTTP was refused with 400")
 
 
 @place(GROUP, "session cookie")
@@ -169,12 +174,17 @@ def forwarded(cluster: Cluster, pod: str, port: int) -> Iterator[int]:
 
 def _answers(port: int, paths: Iterable[str]) -> Reading:
     connection = _connect(port)
+    seen: set[tuple[str, bytes]] = set()
     for path in paths:
         for method in METHODS:
             for headers, body in ODD:
                 answer = _ask(connection, method, path, headers, body)
+                seen.add((path, answer[:3]))
                 yield Sample(f"{method} {path}", answer)
     connection.close()
+    for path, status in (("/status", b"200"), ("/api/notes", b"400"), ("/env", b"404")):
+        if (path, status) not in seen:
+            raise Unreadable(f"{path} was never answered with {status.decode()}")
 
 
 def _ask(
@@ -188,7 +198,7 @@ def _ask(
         connection.request(method, path, body, dict(headers))
         answer = connection.getresponse()
         content = answer.read()
-    except (http.client.HTTPException, ConnectionError):
+    except (http.client.HTTPException, OSError):
         # a server may close after a refusal; the next try is on a new connection, and counts
         connection.close()
         connection.request(method, path, body, dict(headers))
@@ -210,11 +220,11 @@ def _exchange(port: int, sent: bytes) -> bytes:
         socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as plain,
         context.wrap_socket(plain) as encrypted,
     ):
-        encrypted.sendall(sent)
         received = b""
         try:
+            encrypted.sendall(sent)
             while chunk := encrypted.recv(65536):
                 received += chunk
-        except (TimeoutError, ConnectionError):
+        except OSError:  # it refuses, and is waited for no longer
             pass
         return received

@@ -72,7 +72,7 @@ class Needles:
                 self._found_in.setdefault(piece, []).append((content, offset))
 
     def lines(self) -> bytes:
-        """Return the forms one a line, for `grep --fixed-strings --file -`.
+        """Return the forms one a line, for a search by another program.
 
         Without those that no line can hold, which are bytes and no text.
         """

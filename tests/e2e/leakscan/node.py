@@ -116,7 +116,7 @@ def disks(target: Target) -> Reading:
 
 @place("node", "core dumps")
 def core_dumps(target: Target) -> Reading:
-    """The limit of a core file's size of all processes, and files that are core files."""
+    """The limit of a core file's size of all processes, and core files by that name."""
     processes = _processes(target)
     for _ in range(LOOKS - 1):
         if not any(map(_may_dump, processes)):

@@ -20,7 +20,7 @@ GROUP: Final = "kubernetes objects"
 ELSEWHERE: Final = {"secrets", "events", "events.events.k8s.io"}
 
 #: The kinds whose objects run containers.
-RUNNING: Final = "pods,deployments,statefulsets,daemonsets,jobs,cronjobs"
+RUNNING: Final = "pods,deployments,replicasets,statefulsets,daemonsets,jobs,cronjobs"
 
 CONTAINERS: Final = ("initContainers", "containers", "ephemeralContainers")
 

@@ -129,7 +129,7 @@ class Tally:
             self.size += len(chunk)
             text = before + chunk
             self.marked |= self._marker in text
-            before = text[-len(self._marker) :]
+            before = text[len(text) - len(self._marker) :]
             yield chunk
 
 

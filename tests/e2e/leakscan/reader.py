@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
-from kubernetes.client import ApiClient, Configuration, CoreV1Api
+from kubernetes.client import ApiClient, ApiException, Configuration, CoreV1Api
 from kubernetes.config import new_client_from_config
 
 from app.keeper.objects import PUBLIC_KEYS
@@ -30,6 +31,9 @@ GONE: Final = ("--ignore-not-found",)
 
 #: In seconds.
 TIMEOUT: Final = 30
+
+#: How long the API server may take to know a new account, in seconds.
+ALLOWED: Final = 10
 
 
 class Reader:
@@ -105,10 +109,25 @@ def reader(cluster: Cluster) -> Iterator[Reader]:
         # what a scan that was killed has left is taken
         cluster.kubectl("apply", "--namespace", "", "--filename", "-", stdin=objects)
         token = at_home.kubectl("create", "token", IDENTITY, "--duration", f"{TOKEN_MINUTES}m")
-        yield Reader(cluster, CoreV1Api(_client(cluster, token.strip())))
+        reads = Reader(cluster, CoreV1Api(_client(cluster, token.strip())))
+        _wait_until_allowed(reads)
+        yield reads
     finally:
         cluster.kubectl("delete", f"rolebinding/{IDENTITY}", f"role/{IDENTITY}", *GONE)
         at_home.kubectl("delete", f"serviceaccount/{IDENTITY}", *GONE)
+
+
+def _wait_until_allowed(reads: Reader) -> None:
+    """Wait for the API server to know the new account and what it may do."""
+    deadline = time.monotonic() + ALLOWED
+    while True:
+        try:
+            reads.metadata()
+            return
+        except ApiException as problem:
+            if problem.status not in (401, 403) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def _client(cluster: Cluster, token: str) -> ApiClient:

@@ -38,7 +38,8 @@ class Scan:
         """Read the values of this moment; those that were there before are previous now."""
         now = self.reader.values()
         before = [value for value in self.values if value not in now]
-        self.values = now + [previous(value) for value in before]
+        # in place: who reports an error has to know them
+        self.values[:] = now + [previous(value) for value in before]
 
     def target(self, also: Iterable[Secret] = ()) -> Target:
         """Return what is scanned, to look for all of these values.
@@ -66,6 +67,7 @@ class Scan:
         :raises Unreadable: the rotation failed.
         """
         self.remember()
+        begun = self.cluster.node("date", "--utc", "+%FT%TZ").strip()
         self._log_statements("SET log_statement = 'ddl'")
         try:
             job = start(self.cluster, "rotate")
@@ -73,7 +75,8 @@ class Scan:
                 raise Unreadable(f"the rotation is not finished: see the log of the Job {job.name}")
         finally:
             self._log_statements("RESET log_statement")
-        if "ALTER ROLE" not in self.cluster.kubectl("logs", *self.cluster.pods("database")):
+        logs = ("logs", *self.cluster.pods("database"), "--since-time", begun)
+        if "ALTER ROLE" not in self.cluster.kubectl(*logs):
             raise Unreadable("the database has logged no change of a role")
         self.remember()
 
@@ -88,7 +91,12 @@ def scanning(cluster: Cluster) -> Iterator[Scan]:
     with reader(cluster) as reads, Watch(cluster) as watch:
         begun = Scan(cluster, reads, watch)
         begun.remember()
-        yield begun
+        try:
+            yield begun
+        finally:
+            # not before: the places read at the same time
+            for job in watch.jobs:
+                cluster.kubectl("delete", "job", job, "--ignore-not-found", "--wait=false")
 
 
 def previous(value: Secret) -> Secret:

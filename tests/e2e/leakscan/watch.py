@@ -129,6 +129,8 @@ class Watch:
     def __init__(self, cluster: Cluster) -> None:
         #: What the containers are called, by their ID.
         self.names: dict[str, str] = {}
+        #: The Jobs that were started to be seen, which are to be removed.
+        self.jobs: list[str] = []
         self._cluster = cluster
         self._processes: dict[tuple[int, bytes], Process] = {}
         self._refused: dict[tuple[int, bytes], str] = {}

@@ -69,7 +69,7 @@ def neighbours(target: Target, canary: str) -> Iterator[None]:
 @plants("access: tokens", fault="pod/leak-token: has a token of default")
 def token(target: Target, canary: str) -> Iterator[None]:
     """Run a pod with a token."""
-    with pod(target, "leak-token", "exec sleep 600", token=True):
+    with pod(target, "leak-token", "ulimit -c 0; exec sleep 600", token=True):
         yield
 
 

@@ -39,7 +39,7 @@ def nobody(target: Target, canary: str) -> Iterator[None]:
         yield
 
 
-@plants("audit log: events", fault="no patch of secrets leak-unwritten by")
+@plants("audit log: events", fault="of secrets leak-unwritten by")
 def unwritten(target: Target, canary: str) -> Iterator[None]:
     """Make a Secret of the release that the keeper did not write."""
     secret = made("v1", "Secret", "leak-unwritten")

@@ -17,7 +17,7 @@ from . import plants
 from .pods import pod, write
 
 #: Until it is told to end; then the kubelet starts it again.
-WAIT = 'trap "exit 0" TERM; while :; do sleep 1 & wait $!; done'
+WAIT = 'ulimit -c 0; trap "exit 0" TERM; while :; do sleep 1 & wait $!; done'
 
 #: How long a container may take to start again, in seconds.
 RESTART = 30

@@ -44,6 +44,12 @@ ctr --namespace k8s.io containers create --rootfs --env-file /dev/stdin \
   --label io.kubernetes.container.name=planted / planted true
 """
 
+#: Where there is one, also of a run that was killed.
+REMOVE: Final = """
+ctr="ctr --namespace k8s.io containers"
+! $ctr list --quiet | grep -qx planted || $ctr delete planted
+"""
+
 
 @plants("processes: environ")
 def environ(target: Target, canary: str) -> Iterator[None]:
@@ -73,11 +79,12 @@ def open_file(target: Target, canary: str) -> Iterator[None]:
 def container(target: Target, canary: str) -> Iterator[None]:
     """A variable that a container is created with, which containerd keeps on disk."""
     node = target.cluster.node
+    node("sh", "-c", REMOVE)
     node("sh", "-c", CREATE, "sh", target.cluster.namespace, stdin=f"NOTE={canary}\n")
     try:
         yield
     finally:
-        node("ctr", "--namespace", "k8s.io", "containers", "delete", "planted")
+        node("sh", "-c", REMOVE)
 
 
 def in_pod(target: Target, script: str) -> AbstractContextManager[None]:

@@ -156,7 +156,7 @@ def test_to_look_for_nothing_is_an_error() -> None:
         Needles([])
 
 
-def test_the_lines_for_grep_are_its_texts_and_find_it(needles: Needles) -> None:
+def test_the_lines_for_another_program_are_the_forms(needles: Needles) -> None:
     lines = needles.lines().split(b"\n")[:-1]
     assert base64.b64encode(b"xx" + CURRENT.encode())[3:-4] in b"\n".join(lines)
     assert all(len(line) >= 16 and needles.find(line) for line in lines)
