@@ -174,7 +174,9 @@ class Volume:
 
     def program(self, name: str, body: str) -> None:
         path = self.folder / "bin" / name
-        path.write_text(f'#!/bin/sh\nprintf "%s\\n" {name} "$@" >> "{self.folder}/told"\n{body}\n')
+        told = f'printf "%s\\n" {name} "$@" >> "{self.folder}/told"'
+        limit = f'ulimit -c >> "{self.folder}/limits"'
+        path.write_text(f"#!/bin/sh\n{told}\n{limit}\n{body}\n")
         path.chmod(0o755)
 
     def start(self, username: str = "postgres", password: str = "first") -> list[str]:
@@ -188,6 +190,10 @@ class Volume:
         subprocess.run(["sh", self.script], env=variables, check=True, timeout=30)
         return told.read_text().splitlines()
 
+    def core_limits(self) -> set[str]:
+        """Return the limits of a core file's size that the programs had."""
+        return set((self.folder / "limits").read_text().split())
+
     def statements(self) -> str:
         """Return what the server in single-user mode was told."""
         return (self.folder / "statements").read_text()
@@ -196,6 +202,12 @@ class Volume:
 @pytest.fixture
 def volume(tmp_path: Path, render: Render) -> Volume:
     return Volume(tmp_path, config(render, "initdb.sh"))
+
+
+def test_what_sees_the_administrators_password_leaves_no_core(volume: Volume) -> None:
+    volume.start()
+    volume.start()
+    assert volume.core_limits() == {"0"}
 
 
 def test_the_script_is_one(volume: Volume) -> None:

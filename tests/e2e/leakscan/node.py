@@ -237,7 +237,8 @@ def _processes(target: Target) -> list[Process]:
             process = parent
         return process.first
 
-    judged = [one for one in ours if one.first or (not one.ended and started(one))]
+    # of one that has ended, the last look may have been before it set its limit
+    judged = [one for one in ours if (not _may_dump(one) if one.ended else started(one))]
     expected = {
         one
         for pod in running(target)
