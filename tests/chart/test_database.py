@@ -13,6 +13,9 @@ from tests.chart.conftest import OWN_DATABASE, Render, environment, pod_of, secr
 
 TEMPLATE = "database.yaml"
 
+#: Runs a command that may leave core files, as far as this machine lets it.
+MAY_LEAVE_CORES = ("sh", "-c", 'ulimit -S -c "$(ulimit -H -c)"; exec "$@"', "sh")
+
 
 def config(render: Render, name: str) -> str:
     """Return a file of the database's ConfigMap."""
@@ -140,19 +143,9 @@ def test_what_its_containers_run_is_in_the_config_map(render: Render) -> None:
 def test_its_server_is_the_containers_first_process_and_leaves_no_core(render: Render) -> None:
     (server,) = pod_of(render().one("StatefulSet"))["containers"]
     shell, option, script, *rest = server["command"]
-    said = 'echo "$(ulimit -c) $$ $1"'
-    done = subprocess.run(
-        [
-            *MAY_LEAVE_CORES,
-            shell,
-            option,
-            script.replace("postgres", f"sh -c '{said}' sh"),
-            *rest,
-            *server["args"],
-        ],
-        capture_output=True,
-        text=True,
-    )
+    script = script.replace("postgres", """sh -c 'echo "$(ulimit -c) $$ $1"' sh""")
+    command = [*MAY_LEAVE_CORES, shell, option, script, *rest, *server["args"]]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.stdout.split()[::2] == ["0", server["args"][0]]
 
 
@@ -163,10 +156,6 @@ for argument; do
   esac
 done
 """
-
-
-#: Runs a command that may leave core files, as far as this machine lets it.
-MAY_LEAVE_CORES = ("sh", "-c", 'ulimit -S -c "$(ulimit -H -c)"; exec "$@"', "sh")
 
 
 class Volume:
@@ -198,7 +187,7 @@ class Volume:
         told.unlink(missing_ok=True)
         path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
         variables = {"PATH": path, "PGDATA": str(self.data)}
-        command = [*MAY_LEAVE_CORES, "sh", self.script]
+        command = [*MAY_LEAVE_CORES, "sh", str(self.script)]
         subprocess.run(command, env=variables, check=True, timeout=30)
         return told.read_text().splitlines()
 

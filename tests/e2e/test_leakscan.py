@@ -78,7 +78,9 @@ def test_nothing_is_found_after_every_error(cluster: Cluster, leaky: Future[Clus
     with scanning(cluster) as scan:
         errors.every_one(cluster, scan.remember)
         scan.rotate()
-        report = scan.report()
+        # these do not change by what happens in the cluster
+        made = ("image", "repository")
+        report = scan.report(places=[place for place in PLACES if place.group not in made])
     print(table(report))
     assert report.found() == {}
     assert report.faults() == {}

@@ -199,6 +199,7 @@ def test_ten_rotations_in_a_row(cluster: Cluster, load: Load) -> None:
     assert len(cluster.secret("flask-app-secrets")["SECRET_KEY_FALLBACKS"].reveal().split()) == 1
 
 
+@pytest.mark.smoke
 def test_make_rotate_prints_each_step(cluster: Cluster, load: Load) -> None:
     with rotated(cluster):
         printed = cluster.run("make", "rotate")

@@ -16,6 +16,7 @@ def texts(cluster: Cluster) -> list[str]:
     return [note["text"] for note in cluster.request("/api/notes")["notes"]]
 
 
+@pytest.mark.smoke
 def test_https_verifies_against_the_releases_ca_and_no_other(cluster: Cluster) -> None:
     assert cluster.request("/readyz") == {"status": "ok"}
     with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
@@ -116,6 +117,7 @@ except psycopg.OperationalError as error:
 """
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("options", "answer"),
     [

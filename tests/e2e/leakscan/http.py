@@ -12,6 +12,7 @@ import subprocess
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import product
 from typing import Final
 
 from tests.e2e.cluster import Cluster
@@ -56,8 +57,11 @@ METHODS: Final = "GET HEAD POST PUT PATCH DELETE OPTIONS TRACE PROPFIND".split()
 
 JSON: Final = {"Content-Type": "application/json"}
 
-#: Headers and a body; none of them adds a note.
-ODD: Final[tuple[tuple[Mapping[str, str], bytes], ...]] = (
+#: Headers and a body.
+Odd = tuple[Mapping[str, str], bytes]
+
+#: None of them adds a note.
+ODD: Final[tuple[Odd, ...]] = (
     ({}, b""),
     ({"Accept": "application/json"}, b""),
     ({"Accept": "text/html", "Cookie": "session=eyJ2aXNpdHMiOjF9.Zm9yZ2Vk.c2lnbmF0dXJl"}, b""),
@@ -98,8 +102,9 @@ def answers(target: Target) -> Reading:
     # an id that no note has
     paths = [re.sub("<int:[a-z_]+>", str(2**63 - 1), rule) for rule in rules]
     paths = [re.sub("<path:[a-z_]+>", "notes.js", path) for path in paths]
+    requests = [*product(paths, METHODS, ODD), *product(ELSEWHERE, METHODS, ODD[:2])]
     with forwarded(target.cluster, service_pod(target.cluster), 8443) as port:
-        yield from _answers(port, [*paths, *ELSEWHERE])
+        yield from _answers(port, requests)
         refused = False
         for sent in MALFORMED:
             answer = _exchange(port, sent)
@@ -172,15 +177,13 @@ def forwarded(cluster: Cluster, pod: str, port: int) -> Iterator[int]:
             process.kill()
 
 
-def _answers(port: int, paths: Iterable[str]) -> Reading:
+def _answers(port: int, requests: Iterable[tuple[str, str, Odd]]) -> Reading:
     connection = _connect(port)
     seen: set[tuple[str, bytes]] = set()
-    for path in paths:
-        for method in METHODS:
-            for headers, body in ODD:
-                answer = _ask(connection, method, path, headers, body)
-                seen.add((path, answer[:3]))
-                yield Sample(f"{method} {path}", answer)
+    for path, method, (headers, body) in requests:
+        answer = _ask(connection, method, path, headers, body)
+        seen.add((path, answer[:3]))
+        yield Sample(f"{method} {path}", answer)
     connection.close()
     for path, status in (("/status", b"200"), ("/api/notes", b"400"), ("/env", b"404")):
         if (path, status) not in seen:
