@@ -6,6 +6,7 @@ import secrets
 import time
 import urllib.error
 from collections.abc import Callable
+from typing import Any
 
 from tests.e2e.cluster import Cluster
 
@@ -25,14 +26,16 @@ REFUSALS: list[tuple[int, str, str, object]] = [
     (413, "POST", "/api/notes", {"text": "x" * 20_000}),
 ]
 
-#: Sends a signal to processes of a pod: its containers' first ones, or those that these started.
+#: Sends a signal to processes of a pod: its `sandbox`, its containers' `first` ones, or those that
+#: these have `started`.
 SIGNAL = r"""
 set -eu
 for cgroup in $(grep -l "$1" /proc/[0-9]*/cgroup); do
   process=${cgroup%/cgroup}
-  first=no; ! grep -qE '^NSpid:.*\s1$' $process/status || first=yes
-  [ $first = "$2" ] && ! grep -q pause $process/comm || continue
-  kill -s "$3" "${process#/proc/}"
+  kind=started
+  ! grep -qE '^NSpid:.*\s1$' $process/status || kind=first
+  ! grep -q pause $process/comm || kind=sandbox
+  [ $kind != "$2" ] || kill -s "$3" "${process#/proc/}"
 done
 """
 
@@ -66,7 +69,8 @@ def every_one(cluster: Cluster, remember: Callable[[], None]) -> None:
         _until_answer(cluster, 500)
     finally:
         cluster.sql("ALTER TABLE notes_away RENAME TO notes")
-    cluster.kubectl("delete", "pod", *cluster.pods("database"), "--wait=false")
+    # as when the node restarts: the init container runs again, and the kubelet removes its log
+    _signal(cluster, cluster.pods("database")[0], "sandbox", "KILL")
     _until_answer(cluster, 503)
     cluster.wait_until_ready()
 
@@ -87,26 +91,34 @@ def _refuse(cluster: Cluster, pods: list[str], values: dict[str, str], key: str)
 def _crash(cluster: Cluster, pods: list[str]) -> None:
     """Crash a worker, then a whole container, which can't start again with what it finds."""
     pod = pods[0]
-    uid, before, _ = _life(cluster, pod)
-    cgroup = f"pod{uid}".replace("-", "[-_]")
-    cluster.node("sh", "-s", "--", cgroup, "no", "SEGV", stdin=SIGNAL)
+    before, _ = _life(cluster, pod)
+    _signal(cluster, pod, "started", "SEGV")
     logged = ("logs", pod, "--tail", "-1")
     _until(lambda: "SIGSEGV" in cluster.kubectl(*logged), "no worker has crashed")
-    cluster.node("sh", "-s", "--", cgroup, "yes", "KILL", stdin=SIGNAL)
+    _signal(cluster, pod, "first", "KILL")
 
     def refused() -> bool:
-        _, restarts, status = _life(cluster, pod)
+        restarts, status = _life(cluster, pod)
         return restarts > before and status not in (0, KILLED)
 
     _until(refused, "no container has refused to start")
 
 
-def _life(cluster: Cluster, pod: str) -> tuple[str, int, int]:
-    """Return a pod's UID, how often its container was started again, and how it ended last."""
-    (found,) = [one for one in cluster.objects("pods") if one["metadata"]["name"] == pod]
-    (status,) = found["status"]["containerStatuses"]
+def _signal(cluster: Cluster, pod: str, processes: str, signal: str) -> None:
+    cgroup = f"pod{_pod(cluster, pod)['metadata']['uid']}".replace("-", "[-_]")
+    cluster.node("sh", "-s", "--", cgroup, processes, signal, stdin=SIGNAL)
+
+
+def _life(cluster: Cluster, pod: str) -> tuple[int, int]:
+    """Return how often a pod's container was started again, and how it ended last."""
+    (status,) = _pod(cluster, pod)["status"]["containerStatuses"]
     ended = status["lastState"].get("terminated", {})
-    return found["metadata"]["uid"], status["restartCount"], ended.get("exitCode", 0)
+    return status["restartCount"], ended.get("exitCode", 0)
+
+
+def _pod(cluster: Cluster, name: str) -> Any:
+    (found,) = [one for one in cluster.objects("pods") if one["metadata"]["name"] == name]
+    return found
 
 
 def _until_answer(

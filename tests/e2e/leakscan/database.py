@@ -37,7 +37,7 @@ def server_log(target: Target) -> Reading:
     for pod, status in containers(target):
         if component(target, pod) != "database":
             continue
-        for previous in previous_too(status):
+        for previous in previous_too(target, status):
             tally = Tally(marker)
             yield Sample(
                 f"pod {name(pod)}: {'previous log' if previous else 'log'} of {status['name']}",

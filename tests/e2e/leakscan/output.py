@@ -44,7 +44,7 @@ def logs(target: Target) -> Reading:
     sizes: Counter[str] = Counter()
     marked = False
     for pod, status in containers(target):
-        for previous in previous_too(status):
+        for previous in previous_too(target, status):
             tally = Tally(marker)
             which = "previous log" if previous else "log"
             yield Sample(
@@ -166,10 +166,17 @@ def _lasting(target: Target, found: list[Container]) -> list[Container]:
     return lasting
 
 
-def previous_too(status: dict[str, Any]) -> tuple[bool, ...]:
-    """Tell which logs a container has: of this run, and of the one before."""
-    restarted = status["restartCount"] and "terminated" in status.get("lastState", {})
-    return (False, True) if restarted else (False,)
+def previous_too(target: Target, status: dict[str, Any]) -> tuple[bool, ...]:
+    """Tell which logs a container has: of this run, and of the one before.
+
+    The kubelet removes what ran before, and its log, when an init container runs again.
+    """
+    before = status.get("lastState", {}).get("terminated", {}).get("containerID", "")
+    if not status["restartCount"] or not before:
+        return (False,)
+    which = f"id=={before.removeprefix('containerd://')}"
+    there = target.cluster.node("ctr", "--namespace", "k8s.io", "containers", "list", "-q", which)
+    return (False, True) if there else (False,)
 
 
 def log(target: Target, pod: Pod, container: str, previous: bool) -> Iterator[bytes]:
