@@ -1,6 +1,6 @@
 """A kind cluster of its own with the release on it, made by `make deploy` itself.
 
-KEEP=1 leaves the cluster; the next run then upgrades the release on it.
+KEEP=1 leaves the cluster, and upgrades the release on one that was left.
 """
 
 from __future__ import annotations
@@ -23,11 +23,15 @@ def pytest_configure(config: pytest.Config) -> None:
 def cluster() -> Iterator[Cluster]:
     """Deploy, and remove the cluster at the end."""
     cluster = Cluster(os.environ["CLUSTER"], os.environ["HTTPS_PORT"])
+    keep = os.environ.get("KEEP") == "1"
     try:
+        if not keep:
+            # of a run that was ended, or of another folder's
+            cluster.run("make", "destroy")
         print(cluster.run("make", "deploy"))
         # the tests say when the keeper runs
         cluster.kubectl("patch", "cronjob", "flask-app-keeper", "--patch", SUSPENDED)
         yield cluster
     finally:
-        if os.environ.get("KEEP") != "1":
+        if not keep:
             cluster.run("make", "destroy")
