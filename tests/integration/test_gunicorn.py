@@ -119,6 +119,8 @@ def test_no_process_of_it_leaves_a_core(
 ) -> None:
     service = serve(**settings_of)
     wait_for(service.listens, "a listening socket")
+    # answered by a worker
+    service.get("/livez")
     arbiter = psutil.Process(service.process.pid)
     processes = [arbiter, *arbiter.children(recursive=True)]
     assert len(processes) == 2
