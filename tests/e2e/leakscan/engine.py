@@ -63,11 +63,13 @@ class Place:
     :param name: its name in the report.
     :param read: gives what is searched, and what else is wrong there; its docstring's first line
         is what the report says of it.
+    :param slow: whether it takes so long that it is begun first.
     """
 
     group: str
     name: str
     read: Callable[[Target], Reading]
+    slow: bool = False
 
     @property
     def searched(self) -> str:
@@ -86,11 +88,11 @@ REGISTERED: Final[list[Place]] = []
 Read = TypeVar("Read", bound=Callable[..., Reading])
 
 
-def place(group: str, name: str) -> Callable[[Read], Read]:
+def place(group: str, name: str, *, slow: bool = False) -> Callable[[Read], Read]:
     """Take the function that follows as a place of the scan."""
 
     def register(read: Read) -> Read:
-        REGISTERED.append(Place(group, name, read))
+        REGISTERED.append(Place(group, name, read, slow))
         return read
 
     return register
@@ -189,25 +191,26 @@ class Report:
 
 def scan(target: Target, places: Iterable[Place]) -> Report:
     """Read every place, and look for the target's needles in it."""
-    with ThreadPoolExecutor(THREADS) as pool:
-        rows = list(pool.map(lambda one: _row(target, one), places))
+    rows = [Row(place) for place in places]
     if not rows:
         raise ValueError("there is no place to look at")
+    with ThreadPoolExecutor(THREADS) as pool:
+        slow_first = sorted(rows, key=lambda row: not row.place.slow)
+        for _ in pool.map(lambda row: _fill(row, target), slow_first):
+            pass
     return Report(rows, target.needles.names)
 
 
-def _row(target: Target, place: Place) -> Row:
-    row = Row(place)
+def _fill(row: Row, target: Target) -> None:
     started = time.monotonic()
     try:
-        for part in place.read(target):
+        for part in row.place.read(target):
             _add(row, part, target.needles)
         if not row.error and row.size == 0:
             row.error = "nothing was searched: 0 bytes"
     except Exception as error:
         row.error = told(error, target.needles)
     row.seconds = time.monotonic() - started
-    return row
 
 
 def _add(row: Row, part: Sample | Swept | Fault, needles: Needles) -> None:

@@ -17,7 +17,7 @@ PACKAGES: Final = "opt/venv/lib/"
 COMPRESSED: Final = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 
 
-@place("image", "layers")
+@place("image", "layers", slow=True)
 def layers(target: Target) -> Reading:
     """Every file of every layer, deleted ones too, and the JSON beside them."""
     complete = False

@@ -91,11 +91,14 @@ def nothing(target: Target) -> Iterator[Any]:
     return iter(())
 
 
-def scanned(*reads: Read) -> Report:
+def target() -> Target:
     needles = Needles([Secret("flask-app-secrets/KEY", VALUE)])
     nobody: Any = None
-    target = Target(Cluster("none", "0"), needles, nobody, nobody, "none", Path())
-    return scan(target, [Place("group", read.__name__, read) for read in reads])
+    return Target(Cluster("none", "0"), needles, nobody, nobody, "none", Path())
+
+
+def scanned(*reads: Read) -> Report:
+    return scan(target(), [Place("group", read.__name__, read) for read in reads])
 
 
 @pytest.mark.parametrize(
@@ -139,6 +142,23 @@ def test_findings_are_told_by_value_form_and_place() -> None:
     assert f"found: {name}, raw, in a stream" in text
     assert f"found: {name}, raw, in something whose name holds a value" in text
     assert "found: is not what it has to be, in a mount" in text
+
+
+def test_a_slow_place_is_begun_first_and_told_in_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.e2e.leakscan.engine.THREADS", 1)
+    begun = []
+
+    def read(target: Target) -> Reading:
+        """What is harmless."""
+        begun.append(target)
+        yield Sample(f"number {len(begun)}", VALUE.encode())
+
+    places = [Place("group", "short", read), Place("group", "long", read, slow=True)]
+    report = scan(target(), places)
+    assert [(row.place.name, one.where) for row in report.rows for one in row.findings] == [
+        ("short", "number 2"),
+        ("long", "number 1"),
+    ]
 
 
 def test_what_could_not_be_read_is_told() -> None:
