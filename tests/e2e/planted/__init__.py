@@ -7,6 +7,7 @@ namespace `leaky`, or beside it, and taken back at the end.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ class Plant:
     :param place: where it is made, as the report names it: "etcd: database files".
     :param make: makes it, given the target and the canary, and takes it back.
     :param also: other places in which it stands as well then, whatever one does.
-    :param fault: words of the fault that is found instead, where no value is looked for.
+    :param fault: a regular expression of the fault that is found instead, where no value is
+        looked for.
     """
 
     name: str
@@ -31,6 +33,10 @@ class Plant:
     make: Callable[[Target, str], AbstractContextManager[None]]
     also: frozenset[str]
     fault: str
+
+    def is_seen_in(self, fault: str) -> bool:
+        """Tell whether a fault is the one that this makes."""
+        return bool(self.fault and re.search(self.fault, fault))
 
 
 def canary_of(seed: str, name: str) -> str:

@@ -24,7 +24,7 @@ def more(target: Target, canary: str) -> Iterator[None]:
         yield
 
 
-@plants("access: accounts", fault="may delete secrets")
+@plants("access: accounts", fault="-keeper: may delete secrets")
 def keeper(target: Target, canary: str) -> Iterator[None]:
     """Give the keeper a verb that it has no use for."""
     name = f"{target.cluster.fullname}-tls"
@@ -34,7 +34,7 @@ def keeper(target: Target, canary: str) -> Iterator[None]:
         yield
 
 
-@plants("access: accounts", fault="may get /metrics")
+@plants("access: accounts", fault="serviceaccount/.*: may get /metrics")
 def url(target: Target, canary: str) -> Iterator[None]:
     """Let an account read a URL of the API server that not everybody may."""
     rule = {"nonResourceURLs": ["/metrics"], "verbs": ["get"]}

@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 
 from tests.e2e.leakscan.target import Target
 
 from . import plants
+from .processes import in_pod
 
-#: Its server's process shows this statement as the last one, until it is told to end.
+#: Its server's process shows this statement as the last one, until the input ends.
 SESSION = """
-import psycopg
+import psycopg, sys
 with psycopg.connect(
-    host={host!r}, dbname="flask_app", sslmode="verify-full", application_name="planted",
+    host={host!r}, dbname="flask_app", sslmode="verify-full",
     sslrootcert="/etc/database-ca/ca.crt", user={user!r}, password={password!r}, autocommit=True,
 ) as connection:
     connection.execute({statement!r})
-    print("idle", flush=True)
-    for _ in connection.notifies():
-        pass
+    print("ready", flush=True)
+    sys.stdin.read()
 """
-
-END = """
-SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'planted'
-"""
-
-#: How long the session may take to end, in seconds.
-ENDED = 10
 
 
 @plants("database: server log", also=("output: logs", "output: node's files"))
@@ -52,28 +44,8 @@ def idle_session(target: Target, canary: str) -> Iterator[None]:
         password=admin["password"].reveal(),
         statement=f"SELECT '{text}'",
     )
-    workload = f"deployment/{target.cluster.fullname}"
-    command = target.cluster.command("exec", "--stdin", workload, "--", "python", "-")
-    with subprocess.Popen(
-        command,
-        env=target.cluster.environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        assert process.stdin
-        assert process.stdout
-        process.stdin.write(script)
-        process.stdin.close()
-        try:
-            assert process.stdout.readline() == "idle\n", "the session did not begin"
-            yield
-        finally:
-            target.cluster.sql(END)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(ENDED)
-            process.kill()
+    with in_pod(target, script):
+        yield
 
 
 @plants("database: verifiers")
@@ -84,7 +56,7 @@ def salt(target: Target, canary: str) -> Iterator[None]:
     yield from _role(target, "planted_salt", f"SCRAM-SHA-256$4096:{salt}${key}:{key}")
 
 
-@plants("database: verifiers", fault="kept otherwise than as a verifier")
+@plants("database: verifiers", fault="role planted_md5: .* otherwise than as a verifier")
 def md5_password(target: Target, canary: str) -> Iterator[None]:
     """A role whose password is kept as PostgreSQL did before it had SCRAM."""
     digest = hashlib.md5(b"planted", usedforsecurity=False).hexdigest()

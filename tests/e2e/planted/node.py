@@ -18,7 +18,7 @@ from .pods import pod, write
 CORE: Final = "\x7fELF\x02\x01\x01" + "\0" * 9 + "\x04\0"
 
 
-@plants("node: secret volumes", fault="lies on a disk")
+@plants("node: secret volumes", fault="/planted-on-disk: lies on a disk")
 def on_disk(target: Target, _: str) -> Iterator[None]:
     """A folder of a Secret volume that is no mount."""
     folder = f"{_folder(target)}/volumes/kubernetes.io~secret/planted-on-disk"
@@ -29,7 +29,7 @@ def on_disk(target: Target, _: str) -> Iterator[None]:
         target.cluster.node("rmdir", folder)
 
 
-@plants("node: secret volumes", fault="can be swapped out")
+@plants("node: secret volumes", fault="/planted-swappable: can be swapped out")
 def swappable(target: Target, _: str) -> Iterator[None]:
     """One that is mounted without `noswap`."""
     folder = f"{_folder(target)}/volumes/kubernetes.io~secret/planted-swappable"
@@ -66,14 +66,14 @@ def writable_layer(target: Target, canary: str) -> Iterator[None]:
         yield
 
 
-@plants("node: core dumps", fault="may leave a core file")
+@plants("node: core dumps", fault="pod planted-unlimited: .* may leave a core file")
 def unlimited(target: Target, _: str) -> Iterator[None]:
     """A pod that sets no limit."""
     with pod(target, "planted-unlimited", "exec sleep 600"):
         yield
 
 
-@plants("node: core dumps", fault="is a core file")
+@plants("node: core dumps", fault="/core.1: is a core file")
 def core(target: Target, _: str) -> Iterator[None]:
     """A core file in the folder of a pod."""
     file = f"{_folder(target)}/volumes/kubernetes.io~empty-dir/core.1"

@@ -106,7 +106,7 @@ def variable(target: Target, canary: str) -> Iterator[None]:
         yield
 
 
-@plants("kubernetes objects: pod specs", fault="the variable PASSWORD comes from a Secret")
+@plants("kubernetes objects: pod specs", fault="cronjob/leak-secret-key: .* comes from a Secret")
 def secret_key(target: Target, canary: str) -> Iterator[None]:
     """Take a variable from a Secret."""
     reference = {"name": f"{target.cluster.fullname}-secrets", "key": "DATABASE_PASSWORD"}
@@ -115,7 +115,7 @@ def secret_key(target: Target, canary: str) -> Iterator[None]:
         yield
 
 
-@plants("kubernetes objects: pod specs", fault="are variables, by envFrom")
+@plants("kubernetes objects: pod specs", fault="cronjob/leak-whole-secret: .* by envFrom")
 def whole_secret(target: Target, canary: str) -> Iterator[None]:
     """Take all of a Secret as variables."""
     source = {"secretRef": {"name": f"{target.cluster.fullname}-secrets"}}

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from tests.e2e.cluster import HARDENED
 from tests.e2e.leakscan.run import image_of
 from tests.e2e.leakscan.target import Target
 
-from .objects import created, made
+from .objects import Object, created, made
 
 
 @contextmanager
@@ -19,21 +18,30 @@ def pod(target: Target, name: str, command: str, token: bool = False) -> Iterato
 
     :param token: whether it has one of its account.
     """
-    container: dict[str, Any] = {
-        "name": "planted",
-        "image": image_of(target.cluster),
-        "command": ["sh", "-c", command],
-        "securityContext": HARDENED,
-    }
-    spec = {
-        "automountServiceAccountToken": token,
-        "terminationGracePeriodSeconds": 0,
-        "containers": [container],
-    }
+    spec = spec_of(container(target, command), token)
     with created(target.cluster, made("v1", "Pod", name, spec=spec)):
         ready = ("--for", "condition=Ready", "--timeout", "60s")
         target.cluster.kubectl("wait", f"pod/{name}", *ready)
         yield name
+
+
+def container(target: Target, command: str, name: str = "planted") -> Object:
+    """Return a container of the service's image that runs a shell command."""
+    return {
+        "name": name,
+        "image": image_of(target.cluster),
+        "command": ["sh", "-c", command],
+        "securityContext": HARDENED,
+    }
+
+
+def spec_of(container: Object, token: bool = False) -> Object:
+    """Return the specification of a pod with this container, which ends at once."""
+    return {
+        "automountServiceAccountToken": token,
+        "terminationGracePeriodSeconds": 0,
+        "containers": [container],
+    }
 
 
 def write(target: Target, pod: str, file: str, text: str) -> None:

@@ -13,6 +13,12 @@ from tests.e2e.leakscan.network import RUN
 from tests.e2e.leakscan.target import Target
 
 from . import plants
+from .objects import created, made
+from .pods import container as service_container
+from .pods import spec_of
+
+#: What a container does until it is removed.
+WAIT: Final = "ulimit -c 0; exec sleep 600"
 
 #: How long a command may take to end after its input, in seconds.
 ENDED: Final = 10
@@ -87,10 +93,42 @@ def container(target: Target, canary: str) -> Iterator[None]:
         node("sh", "-c", REMOVE)
 
 
+@plants("processes: environ")
+def init_container(target: Target, canary: str) -> Iterator[None]:
+    """A variable of a process of an init container, whose pod has gone."""
+    spec = spec_of(service_container(target, "true", "later"))
+    spec["initContainers"] = [service_container(target, WAIT)]
+    script = CHILD.format(command=["sleep", "600"], note=canary)
+    with created(target.cluster, made("v1", "Pod", "planted-init", spec=spec)):
+        _leave(target, "pod/planted-init", ".status.initContainerStatuses[0].started=true", script)
+    yield
+
+
+@plants("processes: cmdline")
+def job(target: Target, canary: str) -> Iterator[None]:
+    """An argument of a process of a Job that has gone."""
+    digest = hashlib.sha1(canary.encode(), usedforsecurity=False).hexdigest()
+    script = CHILD.format(command=["python3", "-c", "input()", digest], note="")
+    spec = {**spec_of(service_container(target, WAIT)), "restartPolicy": "Never"}
+    made_job = made("batch/v1", "Job", "planted-job", spec={"template": {"spec": spec}})
+    with created(target.cluster, made_job):
+        _leave(target, "job/planted-job", ".status.ready=1", script)
+    yield
+
+
 def in_pod(target: Target, script: str) -> AbstractContextManager[None]:
     """Run a script in a pod of the service, as `held` does."""
     command = ("exec", "--stdin", target.cluster.pods("service")[0], "--", "python", "-c", RUN)
     return held(target, script, *target.cluster.command(*command))
+
+
+def _leave(target: Target, owner: str, runs: str, script: str) -> None:
+    """Run a script in a container until its processes were seen, and end them."""
+    field, _, value = runs.partition("=")
+    target.cluster.kubectl("wait", owner, f"--for=jsonpath={{{field}}}={value}", "--timeout=60s")
+    command = ("exec", "--stdin", owner, "--container", "planted", "--", "python", "-c", RUN)
+    with held(target, script, *target.cluster.command(*command)):
+        target.watch.processes()
 
 
 @contextmanager
