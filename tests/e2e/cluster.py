@@ -164,6 +164,11 @@ class Cluster:
             "docker", "exec", "--interactive", self.control_plane, *command, stdin=stdin
         )
 
+    def node_file(self, name: str) -> Iterator[bytes]:
+        """Iterate over a file of the node; one that has gone meanwhile is empty."""
+        command = 'cat -- "$1" 2> /dev/null || [ ! -e "$1" ]'
+        return self.node_stream("sh", "-c", command, "sh", name)
+
     def python(self, script: str, *arguments: str) -> str:
         """Run a script in a pod of the service; what is secret goes into `script`."""
         command = (

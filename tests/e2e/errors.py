@@ -35,15 +35,16 @@ for cgroup in $(grep -l "$1" /proc/[0-9]*/cgroup); do
   kind=started
   ! grep -qE '^NSpid:.*\s1$' $process/status || kind=first
   ! grep -q pause $process/comm || kind=sandbox
-  [ $kind != "$2" ] || kill -s "$3" "${process#/proc/}"
+  [ $kind != "$2" ] || kill -s "$3" "${process#/proc/}" || [ ! -e $process ]
 done
 """
 
 
-def every_one(cluster: Cluster, remember: Callable[[], None]) -> None:
-    """Bring wrong passwords, unfit Secrets, crashes, answers with 500 and 503, and a new start.
+def every_one(cluster: Cluster, remember: Callable[[], None]) -> dict[str, bytes]:
+    """Bring wrong passwords, unfit Secrets, crashes, answers with 400 to 503, and a new start.
 
     :param remember: called when the Secret has other values.
+    :return: the headers and bodies of the answers, by what they answer.
     """
     good = cluster.secret("flask-app-secrets")
     generation = int(good["GENERATION"].reveal())
@@ -62,17 +63,20 @@ def every_one(cluster: Cluster, remember: Callable[[], None]) -> None:
         values = {key: value.reveal() for key, value in good.items()}
         cluster.change_secret("flask-app-secrets", {**values, "GENERATION": str(generation + 3)})
     cluster.wait_until_ready()
-    for status, method, path, body in REFUSALS:
-        _until_answer(cluster, status, method, path, body)
+    answers = {
+        f"{status} to {method} {path}": _until_answer(cluster, status, method, path, body)
+        for status, method, path, body in REFUSALS
+    }
     cluster.sql("ALTER TABLE notes RENAME TO notes_away")
     try:
-        _until_answer(cluster, 500)
+        answers["500"] = _until_answer(cluster, 500)
     finally:
         cluster.sql("ALTER TABLE notes_away RENAME TO notes")
     # as when the node restarts: the init container runs again, and the kubelet removes its log
     _signal(cluster, cluster.pods("database")[0], "sandbox", "KILL")
-    _until_answer(cluster, 503)
+    answers["503"] = _until_answer(cluster, 503)
     cluster.wait_until_ready()
+    return answers
 
 
 def _refuse(cluster: Cluster, pods: list[str], values: dict[str, str], key: str) -> None:
@@ -127,17 +131,22 @@ def _until_answer(
     method: str = "GET",
     path: str = "/api/notes",
     body: object = None,
-) -> None:
+) -> bytes:
+    """Ask until the answer has this status, and return its headers and its body."""
+    answers = []
+
     def answered() -> bool:
         try:
             cluster.request(path, method, body)
         except urllib.error.HTTPError as error:
-            return error.code == status
+            if error.code == status:
+                answers.append(str(error.headers).encode() + error.read())
         except OSError:
-            return False
-        return False
+            pass
+        return bool(answers)
 
     _until(answered, f"no request is answered with {status}")
+    return answers[0]
 
 
 def _until(done: Callable[[], bool], problem: str) -> None:

@@ -74,11 +74,15 @@ def events(target: Target) -> Reading:
     seen = Events(cluster.namespace, since)
     read: Deed = (USER, "list", "")
     _wait_for(target, read, since)
-    for file in _files(target):
-        yield Sample(file, seen.pass_on(cluster.node_stream("cat", f"{FOLDER}/{file}")))
-        for what, times in seen.wrong.items():
-            yield Fault(file, f"events {what}: {times}")
-        seen.wrong.clear()
+    done: set[str] = set()
+    # the current one may be given another name meanwhile
+    while new := _files(target) - done:
+        for file in sorted(new):
+            yield Sample(file, seen.pass_on(cluster.node_file(f"{FOLDER}/{file}")))
+            for what, times in seen.wrong.items():
+                yield Fault(file, f"events {what}: {times}")
+            seen.wrong.clear()
+        done |= new
     keeper = f"system:serviceaccount:{cluster.namespace}:{cluster.fullname}-keeper"
     kept = {(keeper, verb, name) for name in names for verb in ("get", "patch")}
     for user, verb, name in sorted(kept | {read}):
@@ -99,11 +103,11 @@ def _of_the_release(target: Target) -> frozenset[str]:
     return names
 
 
-def _files(target: Target) -> list[str]:
+def _files(target: Target) -> set[str]:
     listed = target.cluster.node(
         "find", FOLDER, "-type", "f", "-name", "audit*.log", "-printf", r"%f\n"
     )
-    files = sorted(listed.split())
+    files = set(listed.split())
     if CURRENT not in files:
         raise Unreadable(f"{FOLDER} has no {CURRENT}")
     return files

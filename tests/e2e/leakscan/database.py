@@ -7,7 +7,7 @@ import secrets
 from typing import Any, Final
 
 from .engine import Fault, Reading, Sample, Unreadable, place
-from .output import Tally, component, containers, log, name, previous_too
+from .output import Tally, component, log, name, previous_too, started
 from .target import Target
 
 #: What pg_authid.rolpassword has to begin with.
@@ -34,7 +34,7 @@ def server_log(target: Target) -> Reading:
     marker = f"leak scan {secrets.token_hex(8)}"
     target.sql(f"DO $$ BEGIN RAISE LOG '{marker}'; END $$")
     marked = False
-    for pod, status in containers(target):
+    for pod, status in started(target):
         if component(target, pod) != "database":
             continue
         for previous in previous_too(target, status):

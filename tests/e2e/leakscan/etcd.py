@@ -49,7 +49,7 @@ def database_files(target: Target) -> Reading:
     if f"{FOLDER}/member/snap/db" not in files or not any(name.endswith(".wal") for name in files):
         raise Unreadable(f"{FOLDER} has no database, or no write-ahead log")
     for file in files:
-        yield Sample(file, target.cluster.node_stream("cat", file))
+        yield Sample(file, target.cluster.node_file(file))
 
 
 def _stored(cluster: Cluster, prefix: str) -> dict[str, bytes]:

@@ -92,7 +92,7 @@ def secret_volumes(target: Target) -> Reading:
         raise Unreadable(f"these volumes are not there: {', '.join(sorted(missing))}")
 
 
-@place("node", "disks")
+@place("node", "disks", slow=True)
 def disks(target: Target) -> Reading:
     """The files of the kubelet and of containerd on disk, images unpacked, and their names."""
     pods = running(target)
@@ -116,7 +116,7 @@ def disks(target: Target) -> Reading:
 
 @place("node", "core dumps")
 def core_dumps(target: Target) -> Reading:
-    """The limit of a core file's size of all processes, and core files by that name."""
+    """The limit of a core file's size of every process that runs, and files by that name."""
     processes = _processes(target)
     for _ in range(LOOKS - 1):
         if not any(map(_may_dump, processes)):
@@ -213,8 +213,7 @@ def _file(target: Target, name: str) -> Iterator[Sample | Fault]:
 
     def content() -> Iterator[bytes]:
         nonlocal size
-        command = ("sh", "-c", 'cat -- "$1" 2> /dev/null || [ ! -e "$1" ]', "sh", name)
-        for chunk in target.cluster.node_stream(*command):
+        for chunk in target.cluster.node_file(name):
             size += len(chunk)
             yield chunk
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from .archive import as_file, entries, pieces
 from .engine import Reading, Sample, Unreadable, place
+from .processes import statuses
 from .target import Target
 
 #: What has to be among the pods, by their label.
@@ -20,7 +21,7 @@ COMPONENTS: Final = ("service", "database", "keeper")
 LASTING: Final = ("service", "database")
 
 #: How long a request may take to be in the log, in seconds.
-LOGGED: Final = 5
+LOGGED: Final = 15
 
 #: What the kubelet sends in the place of a log, as if it was one.
 NO_LOG: Final = (b"unable to retrieve container logs for", b"failed to try resolving symlinks")
@@ -30,7 +31,7 @@ Pod = dict[str, Any]
 Container = tuple[Pod, dict[str, Any]]
 
 #: Files that grow, or go, meanwhile (tar's exit status 1) are no error.
-TAR_LOGS: Final = 'cd /var/log/pods && tar --create --file - -- "$1"_*; [ $? -le 1 ]'
+TAR_LOGS: Final = "cd /var/log/pods && tar --create --file - *; [ $? -le 1 ]"
 TAR_MESSAGES: Final = """
 cd /var/lib/kubelet/pods && tar --create --file - --exclude './*/volumes' \
   --exclude './*/volume-subpaths' --exclude './*/plugins' .; [ $? -le 1 ]
@@ -43,7 +44,7 @@ def logs(target: Target) -> Reading:
     marker = _ask(target)
     sizes: Counter[str] = Counter()
     marked = False
-    for pod, status in containers(target):
+    for pod, status in started(target):
         for previous in previous_too(target, status):
             tally = Tally(marker)
             which = "previous log" if previous else "log"
@@ -61,13 +62,12 @@ def logs(target: Target) -> Reading:
 
 @place("output", "node's files")
 def node_files(target: Target) -> Reading:
-    """Every file below /var/log/pods of the namespace's pods, rotated ones too."""
+    """Every file below /var/log/pods, of all namespaces, rotated ones too."""
     missing = {
         f"{target.cluster.namespace}_{name(pod)}_{pod['metadata']['uid']}/{status['name']}"
-        for pod, status in _lasting(target, containers(target))
+        for pod, status in _lasting(target, started(target))
     }
-    command = ("sh", "-c", TAR_LOGS, "sh", target.cluster.namespace)
-    for entry in entries(as_file(target.cluster.node_stream(*command))):
+    for entry in entries(as_file(target.cluster.node_stream("sh", "-c", TAR_LOGS))):
         packed = entry.name.endswith(".gz")
         content = gzip.GzipFile(fileobj=entry.content) if packed else entry.content
         yield Sample(f"/var/log/pods/{entry.name}", pieces(content))
@@ -79,7 +79,7 @@ def node_files(target: Target) -> Reading:
 @place("output", "termination messages")
 def termination_messages(target: Target) -> Reading:
     """The status of every container, and the file for its last message on the node."""
-    found = containers(target)
+    found = started(target)
     for pod, status in found:
         where = f"pod {name(pod)}: status of container {status['name']}"
         yield Sample(where, json.dumps(status).encode())
@@ -145,15 +145,13 @@ def component(target: Target, pod: Pod) -> str:
     return str(labels.get("app.kubernetes.io/component", "")) if ours else ""
 
 
-def containers(target: Target) -> list[Container]:
+def started(target: Target) -> list[Container]:
     """Return the status of each container in the namespace that has started, and its pod."""
     pods = json.loads(target.cluster.kubectl("get", "pods", "--output", "json"))["items"]
-    kinds = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
     return [
         (pod, status)
         for pod in pods
-        for kind in kinds
-        for status in pod["status"].get(kind, [])
+        for status in statuses(pod)
         if "waiting" not in status["state"] or status.get("lastState")
     ]
 
@@ -200,7 +198,8 @@ def _ask(target: Target) -> str:
     labels = "app.kubernetes.io/component=service"
     selector = f"app.kubernetes.io/instance={target.cluster.fullname},{labels}"
     deadline = time.monotonic() + LOGGED
-    while marker not in target.cluster.kubectl("logs", "--selector", selector, "--tail", "100"):
+    newest = ("logs", "--selector", selector, "--since", "1m", "--tail", "-1")
+    while marker not in target.cluster.kubectl(*newest):
         if time.monotonic() > deadline:
             raise Unreadable("the request made just before is in no log of the service")
         time.sleep(0.2)

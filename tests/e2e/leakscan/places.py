@@ -28,3 +28,6 @@ GROUPS = (
 PLACES: list[Place] = [
     place for group in GROUPS for place in REGISTERED if place.read.__module__ == group.__name__
 ]
+
+#: Those that change by what happens in the cluster.
+IN_CLUSTER = [place for place in PLACES if place.group not in ("image", "repository")]

@@ -90,10 +90,15 @@ def seen(target: Target) -> list[Process]:
 
 def containers(pod: Pod) -> Iterator[tuple[str, dict[str, Any]]]:
     """Give the status of each of a pod's containers that was ever started, by its ID."""
+    for status in statuses(pod):
+        if identity := status.get("containerID"):
+            yield identity.rpartition("/")[2], status
+
+
+def statuses(pod: Pod) -> Iterator[dict[str, Any]]:
+    """Give the status of each of a pod's containers, of all kinds."""
     for kind in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"):
-        for status in pod["status"].get(kind, []):
-            if identity := status.get("containerID"):
-                yield identity.rpartition("/")[2], status
+        yield from pod["status"].get(kind, [])
 
 
 def _until_seen(target: Target, identity: str) -> None:

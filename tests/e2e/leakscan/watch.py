@@ -101,9 +101,9 @@ class Process:
     ended: bool = False
     #: The soft and the hard limit of a core file's size.
     core_limits: tuple[str, ...] = ()
-    environs: set[bytes] = field(default_factory=set)
-    cmdlines: set[bytes] = field(default_factory=set)
-    files: set[bytes] = field(default_factory=set)
+    environs: set[bytes] = field(default_factory=set, repr=False)
+    cmdlines: set[bytes] = field(default_factory=set, repr=False)
+    files: set[bytes] = field(default_factory=set, repr=False)
 
     def update(self, fields: list[bytes]) -> None:
         """Take what is known now."""
