@@ -17,6 +17,9 @@ from .pods import pod, write
 #: Long enough to be a core file, and nothing else.
 CORE: Final = "\x7fELF\x02\x01\x01" + "\0" * 9 + "\x04\0"
 
+#: Gives a file another name. Both are its input, not arguments, and none is opened.
+RENAME: Final = r"""chomp(my ($from, $to) = <STDIN>); rename $from, $to or die "$!\n";"""
+
 
 @plants("node: secret volumes", fault="/planted-on-disk: lies on a disk")
 def on_disk(target: Target, _: str) -> Iterator[None]:
@@ -52,10 +55,15 @@ def kubelet(target: Target, canary: str) -> Iterator[None]:
 
 @plants("node: disks")
 def file_name(target: Target, canary: str) -> Iterator[None]:
-    """The name of a file of containerd."""
+    """The name of a file of containerd, which no process has opened by that name."""
     name = hashlib.sha1(canary.encode(), usedforsecurity=False).hexdigest()
-    with _file(target, f"/run/containerd/{name}", ""):
-        yield
+    names = ("/run/containerd/planted", f"/run/containerd/{name}")
+    with _file(target, names[0], ""):
+        target.cluster.node("perl", "-e", RENAME, stdin="\n".join(names))
+        try:
+            yield
+        finally:
+            target.cluster.node("perl", "-e", RENAME, stdin="\n".join(reversed(names)))
 
 
 @plants("node: disks")
