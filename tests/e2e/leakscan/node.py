@@ -25,6 +25,17 @@ do [ -d "$folder" ] && echo "$folder"; done
 echo; cat /proc/mounts && echo && cat /proc/swaps
 """
 
+#: Prints the size and the name of every file in some folders. A folder that went while find was
+#: about to enter it is no error; -ignore_readdir_race is about files alone.
+LIST: Final = r"""
+export LC_ALL=C
+{ errors=$(find "$@" -ignore_readdir_race -xdev -type f -printf '%s\t%p\0' 2>&1 >&3)
+  status=$?; } 3>&1
+[ $status = 0 ] || {
+  [ $status = 1 ] && ! printf '%s\n' "$errors" | grep -v ': No such file or directory$' >&2
+}
+"""
+
 #: Prints the names of the files with a match, each with a NUL. Its input is the patterns, then the
 #: names of the files to be searched. One that went meanwhile is no error. It takes two thirds of
 #: the time of `grep --fixed-strings`, and tells exactly what can't be read.
@@ -180,8 +191,8 @@ def _secret_folders(pod: Pod) -> Iterator[str]:
 
 def _files(target: Target, folders: Iterable[str]) -> dict[bytes, int]:
     """Return the sizes of the files in these folders, by their names."""
-    found = ("-ignore_readdir_race", "-xdev", "-type", "f", "-printf", r"%s\t%p\0")
-    listed = b"".join(target.cluster.node_stream("find", *folders, *found)).split(b"\0")[:-1]
+    told = target.cluster.node_stream("sh", "-c", LIST, "sh", *folders)
+    listed = b"".join(told).split(b"\0")[:-1]
     sizes = {name: int(size) for size, _, name in (line.partition(b"\t") for line in listed)}
     for folder in folders:
         if not any(name.startswith(folder.encode() + b"/") for name in sizes):
