@@ -1,0 +1,57 @@
+"""A scan that looked for values which were others meanwhile is no pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.secret_files import Secret
+from tests.e2e.cluster import Cluster
+from tests.e2e.leakscan.engine import CLEAN, UNREADABLE, Place, Reading, Sample
+from tests.e2e.leakscan.needles import Needles
+from tests.e2e.leakscan.run import Scan
+from tests.e2e.leakscan.target import Target
+
+OLD = Secret("flask-app-secrets/KEY", "the-value-of-this-test-4f1c")
+NEW = Secret("flask-app-secrets/KEY", "another-value-of-this-test-9b27")
+
+
+class Reader:
+    """Reads what it is given."""
+
+    def __init__(self, *values: Secret) -> None:
+        self._values = [*values]
+
+    def values(self) -> list[Secret]:
+        return self._values
+
+
+def leak(target: Target) -> Reading:
+    """What has the old value."""
+    yield Sample("a file", OLD.reveal().encode())
+
+
+def clean(target: Target) -> Reading:
+    """What is harmless."""
+    yield Sample("a file", b"nothing of interest")
+
+
+@pytest.mark.parametrize(("now", "status"), [(OLD, CLEAN), (NEW, UNREADABLE)])
+def test_other_values_after_the_places_make_it_unreadable(now: Secret, status: int) -> None:
+    assert report(now, clean).status == status
+
+
+def test_what_was_found_before_is_told_all_the_same() -> None:
+    told = report(NEW, leak)
+    assert told.found() == {OLD.name: {"group: place"}}
+    assert list(told.unread()) == ["kubernetes objects: secrets"]
+
+
+def report(now: Secret, read: Any) -> Any:
+    nobody: Any = None
+    reader: Any = Reader(now)
+    cluster = Cluster("none", "0")
+    target = Target(cluster, Needles([OLD]), reader, nobody, "none", Path())
+    return Scan(cluster, reader, nobody).report(target, [Place("group", "place", read)])
