@@ -52,6 +52,9 @@ def history(target: Target) -> Reading:
             yield from _sample(path, f".git/{path.relative_to(folder)}")
     if target.cluster.run(*git, "rev-parse", "--is-shallow-repository").strip() != "false":
         raise Unreadable("this clone does not have the whole history: git fetch --unshallow")
+    reachable = target.cluster.run(*git, "rev-list", "--objects", "--all", "--missing=print")
+    if missing := sum(line.startswith("?") for line in reachable.splitlines()):
+        raise Unreadable(f"this clone lacks {missing} objects: git fetch --refetch --no-filter")
 
 
 @place("repository", "working tree")
