@@ -5,27 +5,17 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
-import os
 import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.e2e.leakscan.target import Target
+from tests.git import commit, git
 
 from . import plants
 
 #: The file that Docker is sent.
 SENT = "app/notes.txt"
-
-#: Nothing of what this machine's user has set for git.
-ENVIRONMENT = {
-    **{name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
-    "GIT_CONFIG_GLOBAL": os.devnull,
-    "GIT_CONFIG_NOSYSTEM": "1",
-    **{f"GIT_{who}_NAME": "planted" for who in ("AUTHOR", "COMMITTER")},
-    **{f"GIT_{who}_EMAIL": "planted@example.org" for who in ("AUTHOR", "COMMITTER")},
-}
 
 
 @plants("repository: history")
@@ -69,17 +59,17 @@ def leaky_repository(root: Path, folder: Path, canaries: Mapping[str, str]) -> P
     shutil.copytree(root / "app", folder / "app", ignore=unkept)
     shutil.copy(root / ".dockerignore", folder)
     (folder / ".gitignore").write_text(f"/.env*\n/{SENT}\n")
-    _git(folder, "init", "--quiet")
-    _commit(folder, "Begin")
+    git(folder, "init", "--quiet")
+    commit(folder, "Begin")
 
     removed = base64.b64encode(canaries["repository removed_file"].encode())
     (folder / "settings.ini").write_bytes(base64.b64encode(b"key = " + removed))
-    _commit(folder, "Set")
+    commit(folder, "Set")
     (folder / "settings.ini").unlink()
-    _commit(folder, "Unset")
+    commit(folder, "Unset")
 
     stdin = canaries["repository unreachable_object"]
-    _git(folder, "hash-object", "-w", "--stdin", stdin=stdin)
+    git(folder, "hash-object", "-w", "--stdin", stdin=stdin)
 
     ignored = hashlib.sha256(canaries["repository ignored_file"].encode())
     (folder / ".env").write_text(f"SHA256={ignored.hexdigest()}\n")
@@ -89,22 +79,6 @@ def leaky_repository(root: Path, folder: Path, canaries: Mapping[str, str]) -> P
     sent = gzip.compress(canaries["repository sent_file"].encode())
     (folder / SENT).write_bytes(base64.b64encode(sent))
     return folder
-
-
-def _commit(folder: Path, message: str) -> None:
-    _git(folder, "add", "--all")
-    _git(folder, "commit", "--quiet", "--no-verify", "--message", message)
-
-
-def _git(folder: Path, *arguments: str, stdin: str = "") -> None:
-    subprocess.run(
-        ["git", "-C", str(folder), *arguments],
-        input=stdin,
-        text=True,
-        env=ENVIRONMENT,
-        check=True,
-        capture_output=True,
-    )
 
 
 def _made(target: Target) -> Iterator[None]:

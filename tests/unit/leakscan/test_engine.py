@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.secret_files import Secret
-from tests.e2e.cluster import Cluster
 from tests.e2e.leakscan.engine import (
     CLEAN,
     FOUND,
@@ -24,11 +22,12 @@ from tests.e2e.leakscan.engine import (
     Unreadable,
     scan,
 )
-from tests.e2e.leakscan.needles import Needles
 from tests.e2e.leakscan.report import LISTED, summary, table
 from tests.e2e.leakscan.target import Target
+from tests.unit.leakscan.nowhere import target_for
 
 VALUE = "the-value-of-this-test-4f1c"
+SECRET = Secret("flask-app-secrets/KEY", VALUE)
 
 Read = Callable[[Target], Reading]
 
@@ -91,14 +90,8 @@ def nothing(target: Target) -> Iterator[Any]:
     return iter(())
 
 
-def target() -> Target:
-    needles = Needles([Secret("flask-app-secrets/KEY", VALUE)])
-    nobody: Any = None
-    return Target(Cluster("none", "0"), needles, nobody, nobody, "none", Path())
-
-
 def scanned(*reads: Read) -> Report:
-    return scan(target(), [Place("group", read.__name__, read) for read in reads])
+    return scan(target_for(SECRET), [Place("group", read.__name__, read) for read in reads])
 
 
 @pytest.mark.parametrize(
@@ -154,7 +147,7 @@ def test_a_slow_place_is_begun_first_and_told_in_its_turn(monkeypatch: pytest.Mo
         yield Sample(f"number {len(begun)}", VALUE.encode())
 
     places = [Place("group", "short", read), Place("group", "long", read, slow=True)]
-    report = scan(target(), places)
+    report = scan(target_for(SECRET), places)
     assert [(row.place.name, one.where) for row in report.rows for one in row.findings] == [
         ("short", "number 2"),
         ("long", "number 1"),

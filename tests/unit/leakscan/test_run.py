@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.secret_files import Secret
-from tests.e2e.cluster import Cluster
-from tests.e2e.leakscan.engine import CLEAN, UNREADABLE, Place, Reading, Sample
-from tests.e2e.leakscan.needles import Needles
+from tests.e2e.leakscan.engine import CLEAN, UNREADABLE, Place, Reading, Report, Sample
 from tests.e2e.leakscan.run import Scan
 from tests.e2e.leakscan.target import Target
+from tests.unit.leakscan.nowhere import NOWHERE, target_for
 
 OLD = Secret("flask-app-secrets/KEY", "the-value-of-this-test-4f1c")
 NEW = Secret("flask-app-secrets/KEY", "another-value-of-this-test-9b27")
 
 
 class Reader:
-    """Reads what it is given."""
+    """Reads one value."""
 
-    def __init__(self, *values: Secret) -> None:
-        self._values = [*values]
+    def __init__(self, value: Secret) -> None:
+        self._value = value
 
     def values(self) -> list[Secret]:
-        return self._values
+        return [self._value]
 
 
 def leak(target: Target) -> Reading:
@@ -38,6 +36,14 @@ def clean(target: Target) -> Reading:
     yield Sample("a file", b"nothing of interest")
 
 
+def report(now: Secret, read: Any) -> Report:
+    """Look for the old value, while the Secret holds the one of now."""
+    nobody: Any = None
+    reader: Any = Reader(now)
+    target = target_for(OLD, reader=reader)
+    return Scan(NOWHERE, reader, nobody).report(target, [Place("group", "place", read)])
+
+
 @pytest.mark.parametrize(("now", "status"), [(OLD, CLEAN), (NEW, UNREADABLE)])
 def test_other_values_after_the_places_make_it_unreadable(now: Secret, status: int) -> None:
     assert report(now, clean).status == status
@@ -47,11 +53,3 @@ def test_what_was_found_before_is_told_all_the_same() -> None:
     told = report(NEW, leak)
     assert told.found() == {OLD.name: {"group: place"}}
     assert list(told.unread()) == ["kubernetes objects: secrets"]
-
-
-def report(now: Secret, read: Any) -> Any:
-    nobody: Any = None
-    reader: Any = Reader(now)
-    cluster = Cluster("none", "0")
-    target = Target(cluster, Needles([OLD]), reader, nobody, "none", Path())
-    return Scan(cluster, reader, nobody).report(target, [Place("group", "place", read)])

@@ -1,0 +1,20 @@
+"""A target without a cluster, for what is read of none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from app.secret_files import Secret
+from tests.e2e.cluster import Cluster
+from tests.e2e.leakscan.needles import Needles
+from tests.e2e.leakscan.target import Target
+
+#: Asked for anything, it fails.
+NOWHERE = Cluster("none", "0")
+
+
+def target_for(value: Secret, root: Path = Path(), reader: Any = None) -> Target:
+    """Return one in which this value is looked for."""
+    nobody: Any = None
+    return Target(NOWHERE, Needles([value]), reader, nobody, "none", root)
