@@ -21,7 +21,9 @@ from prometheus_client import (
     disable_created_metrics,
     start_http_server,
 )
+from prometheus_client.core import InfoMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 from .secret_files import Redactor, SecretError, SecretStore, Snapshot
 
@@ -35,6 +37,8 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
+ROLE = ("database_role", "Which role new connections log in as")
+
 
 class Metrics:
     """The metrics of one app, in a registry of its own."""
@@ -47,6 +51,12 @@ class Metrics:
         self.secrets_generation = Gauge(
             "secrets_generation",
             "When the secrets in use were made, in Unix seconds; 0 where their source does not say",
+            registry=self.registry,
+        )
+        self.secrets_refused = Gauge(
+            "secrets_refused",
+            "1 while a newer generation of the secrets is not taken and the last good one stays, "
+            "otherwise 0",
             registry=self.registry,
         )
         self.secrets_reloads = Counter(
@@ -81,11 +91,13 @@ class Metrics:
         self._of_labels: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
 
     def watch(self, store: SecretStore, redactor: Redactor) -> None:
-        """Count what happens to the secrets."""
+        """Tell what is in use, and count what happens to the secrets."""
         for result in ("adopted", "rejected"):
             self.secrets_reloads.labels(result)  # a counter that is 0 is there
         # a scrape looks for a newer generation, too: a pod without requests shows what it has
         self.secrets_generation.set_function(lambda: store.current().generation or 0)
+        self.secrets_refused.set_function(lambda: _has_refused(store))
+        self.registry.register(DatabaseRole(store))
         store.on_adopt.append(self._count_adopted)
         store.on_reject.append(self._count_rejected)
         redactor.on_hit = self.log_redactions.inc
@@ -150,6 +162,28 @@ class Metrics:
             )
         found[0].inc()
         found[1].observe(seconds)
+
+
+class DatabaseRole(Collector):
+    """Which role new connections log in as: one series, that of the moment."""
+
+    def __init__(self, store: SecretStore) -> None:
+        self._store = store
+
+    def describe(self) -> Iterable[Metric]:
+        """Return the metric without its value, so that it can be asked for by name."""
+        return [InfoMetricFamily(*ROLE)]
+
+    def collect(self) -> Iterable[Metric]:
+        """Look for a newer generation, and return its role."""
+        role = self._store.current()["DATABASE_USERNAME"].reveal()
+        yield InfoMetricFamily(*ROLE, value={"role": role})
+
+
+def _has_refused(store: SecretStore) -> bool:
+    """Look for a newer generation, and tell whether it was not taken."""
+    store.current()
+    return store.refused is not None
 
 
 def _last_end(file: Path) -> float:

@@ -31,7 +31,12 @@ PAUSE: Final = 1.0
 MANY: Final = 5
 
 #: prometheus_client gives these alone when they are asked for by name.
-METRICS: Final = ("secrets_generation", "database_ca_expiry_timestamp_seconds", "pod_info")
+METRICS: Final = (
+    "secrets_generation",
+    "database_ca_expiry_timestamp_seconds",
+    "database_role_info",
+    "pod_info",
+)
 
 
 class PodsBehind(Exception):

@@ -17,7 +17,7 @@ from .folder import Folder, folder_version
 from .key import Key, SecretError
 from .redaction import RedactingFormatter, Redactor, log_uncaught
 from .snapshot import Snapshot
-from .store import SecretStore, Source
+from .store import Refused, SecretStore, Source
 from .value import Secret
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Key",
     "RedactingFormatter",
     "Redactor",
+    "Refused",
     "Secret",
     "SecretError",
     "SecretStore",

@@ -68,6 +68,19 @@ class Refusal:
 NO_REFUSAL: Final = Refusal("", 0.0, 0.0)
 
 
+@dataclass(frozen=True)
+class Refused:
+    """Why the last good generation stays in use; it holds no byte of a value.
+
+    `key` and `reason` are those of the last `SecretError`, and `since` is when the first
+    attempt failed, in Unix seconds.
+    """
+
+    key: str
+    reason: str
+    since: float
+
+
 class SecretStore:
     """Gives the current `Snapshot`, and looks for a newer one as it is used.
 
@@ -96,6 +109,7 @@ class SecretStore:
         self._adopted_at = time.time()
         self._next_check = monotonic() + check_seconds
         self._refusal = NO_REFUSAL
+        self._refused: Refused | None = None
         self._problems: set[tuple[str, str]] = set()
         self._writing_since = 0.0
 
@@ -103,6 +117,11 @@ class SecretStore:
     def adopted_at(self) -> float:
         """When the current generation was read, in Unix seconds."""
         return self._adopted_at
+
+    @property
+    def refused(self) -> Refused | None:
+        """What was last refused; None once a generation is adopted, or the current one is back."""
+        return self._refused
 
     def current(self) -> Snapshot:
         """Return the newest good generation. It raises no `Exception`, and waits for no reader."""
@@ -174,6 +193,8 @@ class SecretStore:
 
     def _reject(self, version: str, error: SecretError) -> None:
         self._refusal = self._refusal.again(version)
+        since = self._refused.since if self._refused else time.time()
+        self._refused = Refused(error.key, error.reason, since)
         self._writing_since = 0.0
         _announce(self.on_reject, error)
         problem = (error.key, error.reason)
@@ -192,6 +213,7 @@ class SecretStore:
 
     def _forget_problems(self) -> None:
         self._refusal = NO_REFUSAL
+        self._refused = None
         self._problems.clear()
         self._writing_since = 0.0
 

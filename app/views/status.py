@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import socket
 from datetime import UTC, datetime
+from typing import Any
 
 from flask import Blueprint, Response, current_app, jsonify
 
-from ..secret_files import SecretStore
+from ..secret_files import Refused, SecretStore
 
 blueprint = Blueprint("status", __name__)
 
@@ -25,6 +26,7 @@ def status() -> Response:
             "generation": snapshot.generation,
             "made": snapshot.generation and _time(snapshot.generation),
             "adopted": _time(store.adopted_at),
+            "refused": _refused(store.refused),
         },
         session_keys={"sign": 1, "verify": 1 + len(snapshot.lines("SECRET_KEY_FALLBACKS"))},
         database={
@@ -32,6 +34,14 @@ def status() -> Response:
             "reached": current_app.extensions["database"].reached(),
         },
     )
+
+
+def _refused(refused: Refused | None) -> dict[str, Any] | None:
+    if not refused:
+        return None
+    # what follows the colon names files and hosts, and what libpq said: that is for the log
+    reason, _, _ = refused.reason.partition(":")
+    return {"key": refused.key, "reason": reason, "since": _time(refused.since)}
 
 
 def _time(seconds: float) -> str:

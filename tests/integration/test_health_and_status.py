@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client import generate_latest
+from prometheus_client.samples import Sample
 
 from app import KEYS, logs
 from app.secret_files import Folder, SecretStore
 from app.settings import Settings
 from tests.integration.conftest import Database
-from tests.integration.rotation import Rotation
+from tests.integration.rotation import ROLES, Rotation
+from tests.mount import SECRETS
+
+#: A password that nobody has.
+WRONG = "wrong-pw-0c4f1b7be2a94f61"
 
 
 def test_ready_when_the_database_was_reached(client: FlaskClient) -> None:
@@ -99,6 +108,117 @@ def test_metrics_count_what_becomes_of_new_generations(
     rotation.mount.write({"SECRET_KEY": "short"})
     assert registry.get_sample_value("secrets_generation") == generation
     assert reloads() == [1, 1]
+
+
+class Follower:
+    """A service on a folder of its own, and what it tells of it."""
+
+    def __init__(self, app: Flask) -> None:
+        self.client = app.test_client()
+        self._registry = app.extensions["metrics"].registry
+
+    def refused(self) -> Any:
+        """Return what /status tells is refused, once the metrics and the requests agree."""
+        (sample,) = self._ask_for("secrets_refused")
+        assert self.client.post("/api/notes", json={"text": "it goes on"}).status_code == 201
+        status = self.client.get("/status")
+        for value in (SECRETS["SECRET_KEY"], SECRETS["DATABASE_PASSWORD"], WRONG, "/secrets:"):
+            assert value not in status.text
+        refused = status.get_json()["secrets"]["refused"]
+        assert sample.value == bool(refused)
+        if refused:
+            since = datetime.fromisoformat(refused.pop("since"))
+            assert abs(time.time() - since.timestamp()) < 60
+        return refused
+
+    def roles(self) -> dict[str, float]:
+        """Return each role that the metrics tell."""
+        return {
+            sample.labels["role"]: sample.value for sample in self._ask_for("database_role_info")
+        }
+
+    def _ask_for(self, name: str) -> list[Sample]:
+        """Scrape this alone: no other metric has looked for a newer generation before."""
+        (metric,) = self._registry.restricted_registry([name]).collect()
+        return list(metric.samples)
+
+
+@pytest.fixture
+def follow(
+    settings: Settings, start: Callable[[Settings], Flask], rotation: Rotation
+) -> Callable[[Path], Follower]:
+    """Return a function that starts a service on a folder."""
+    return lambda folder: Follower(start(replace(settings, secrets_dir=folder)))
+
+
+@pytest.mark.parametrize("fault", [None, b""], ids=["missing", "empty"])
+def test_a_file_that_goes_is_told_until_it_is_back_and_the_last_good_one_serves(
+    follow: Callable[[Path], Follower], rotation: Rotation, fault: bytes | None
+) -> None:
+    mount = rotation.mount
+    service = follow(mount.folder)
+    assert service.refused() is None
+    password = (mount.folder / "DATABASE_PASSWORD").read_text()
+    mount.write({"GENERATION": "1700000500"})
+    mount.tamper("DATABASE_PASSWORD", fault)
+    reason = "is missing" if fault is None else "is empty"
+    assert service.refused() == {"key": "DATABASE_PASSWORD", "reason": reason}
+    mount.write({"DATABASE_PASSWORD": password})
+    assert service.refused() is None
+
+
+@pytest.mark.parametrize("fault", [None, b""], ids=["missing", "empty"])
+def test_the_same_is_told_of_plain_files(
+    follow: Callable[[Path], Follower],
+    rotation: Rotation,
+    wait_for: Callable[..., None],
+    tmp_path: Path,
+    fault: bytes | None,
+) -> None:
+    plain = tmp_path / "plain"
+    shutil.copytree(rotation.mount.folder / "..data", plain)
+    service = follow(plain)
+    assert service.refused() is None
+    file = plain / "DATABASE_PASSWORD"
+    password = file.read_bytes()
+    file.unlink()
+    if fault is not None:
+        file.write_bytes(fault)
+        file.chmod(0o400)
+    wait_for(lambda: service.refused() is not None, "the refusal")
+    reason = "is missing" if fault is None else "is empty"
+    assert service.refused() == {"key": "DATABASE_PASSWORD", "reason": reason}
+    file.unlink(missing_ok=True)
+    file.write_bytes(password)
+    file.chmod(0o400)
+    wait_for(lambda: service.refused() is None, "the end of the refusal")
+
+
+def test_a_pair_that_the_database_refuses_is_told_without_what_it_said(
+    follow: Callable[[Path], Follower], rotation: Rotation
+) -> None:
+    service = follow(rotation.mount.folder)
+    pair = rotation.let_in()
+    rotation.publish({**pair, "DATABASE_PASSWORD": WRONG})
+    assert service.refused() == {
+        "key": "DATABASE_PASSWORD",
+        "reason": "can't log in to the database",
+    }
+    rotation.publish(pair)
+    assert service.refused() is None
+
+
+def test_metrics_tell_the_role_of_new_connections_and_no_other(
+    follow: Callable[[Path], Follower], rotation: Rotation
+) -> None:
+    service = follow(rotation.mount.folder)
+    seen = [service.roles()]
+    for _ in range(2):
+        rotation.rotate()
+        seen.append(service.roles())  # a scrape looks, too
+    rotation.mount.write({"DATABASE_USERNAME": "somebody", "DATABASE_PASSWORD": WRONG})
+    seen.append(service.roles())
+    assert seen == [{ROLES[turn % 2]: 1} for turn in (1, 2, 3, 3)]
 
 
 def test_the_values_of_every_generation_are_redacted_the_refused_ones_too(

@@ -14,9 +14,12 @@ import prometheus_client
 import pytest
 
 import app.metrics
+from app import KEYS
 from app.keeper import certificates, pods
 from app.keeper.certificates import KeyPair, expires_at, new_authority
 from app.metrics import Metrics
+from app.secret_files import Folder, Redactor, SecretStore
+from tests.mount import Mount
 
 END = "database_ca_expiry_timestamp_seconds"
 
@@ -97,10 +100,11 @@ def test_half_a_bundle_ends_at_0(tmp_path: Path) -> None:
 
 
 def test_what_is_asked_for_by_name_alone_is_answered(
-    scrape: Callable[..., str], tmp_path: Path
+    scrape: Callable[..., str], tmp_path: Path, mount: Mount
 ) -> None:
     metrics = Metrics()
     metrics.watch_authorities(tmp_path / "ca.crt")
+    metrics.watch(SecretStore(Folder(mount.folder, KEYS)), Redactor())
     query = "?" + "&".join(f"name[]={name}" for name in pods.METRICS)
 
     def names(text: str) -> set[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from app import KEYS
-from app.secret_files import Folder, SecretError, SecretStore, Snapshot
+from app.secret_files import Folder, Refused, SecretError, SecretStore, Snapshot
 from app.secret_files import store as store_module
 from app.secret_files.folder import SETTLE_SECONDS, Unsettled
 from tests.mount import SECRETS, Mount
@@ -247,9 +247,11 @@ def test_the_loss_of_the_folder_is_survived(
 ) -> None:
     shutil.rmtree(mount.folder)
     assert password(store) == OLD_PASSWORD
+    assert store.refused
     assert [error.reason for error in rejected] == ["can't be read: no such file or directory"]
     mount.write({**SECRETS, "DATABASE_PASSWORD": NEW_PASSWORD})
     assert password(store) == NEW_PASSWORD
+    assert store.refused is None
 
 
 def test_each_problem_is_logged_once_and_again_after_a_recovery(
@@ -274,6 +276,7 @@ def test_what_was_refused_before_a_return_to_the_good_one_is_tried_and_logged_an
         (mount.folder / "..data_tmp").symlink_to(target)
         (mount.folder / "..data_tmp").replace(mount.folder / "..data")
         store.current()
+        assert bool(store.refused) is (target == bad.name)
     assert len(rejected) == 2
     assert caplog.text.count("secrets not adopted") == 2
 
@@ -397,6 +400,40 @@ def test_says_when_it_adopted(
     mount.write({"DATABASE_PASSWORD": NEW_PASSWORD})
     store.current()
     assert store.adopted_at == 1_700_000_200.0
+
+
+def test_says_what_it_refused_and_since_when_until_another_one_is_adopted(
+    mount: Mount, store: SecretStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert store.refused is None
+    told: list[Refused | None] = []
+    for seconds, value in enumerate(("short-1", "", "", NEW_PASSWORD, "short-2")):
+        monkeypatch.setattr(time, "time", lambda now=1_700_000_200.0 + seconds: now)
+        mount.write({"DATABASE_PASSWORD": value})
+        store.current()
+        told.append(store.refused)
+    too_short = "is too short: at least 8 bytes, from a random source"
+    empty = "is empty: write the value there"
+    assert told == [
+        Refused("DATABASE_PASSWORD", too_short, 1_700_000_200.0),
+        Refused("DATABASE_PASSWORD", empty, 1_700_000_200.0),
+        Refused("DATABASE_PASSWORD", empty, 1_700_000_200.0),
+        None,
+        Refused("DATABASE_PASSWORD", too_short, 1_700_000_204.0),
+    ]
+
+
+def test_what_a_hook_refuses_is_told_before_anybody_hears_of_it(
+    mount: Mount, store: SecretStore
+) -> None:
+    heard: list[Refused | None] = []
+    store.on_reject.append(lambda error: heard.append(store.refused))
+    store.on_try.append(refuse)
+    mount.write({"DATABASE_PASSWORD": NEW_PASSWORD})
+    store.current()
+    (refused,) = heard
+    assert refused
+    assert (refused.key, refused.reason) == ("DATABASE_PASSWORD", "is refused")
 
 
 def test_does_not_start_without_a_good_generation(mount: Mount) -> None:
