@@ -68,7 +68,11 @@ def do(
         log.error("%s can't be rotated: name some of %s", unknown[0], ", ".join(PARTS))
         return 2
     if arguments.command == "rotate":
-        parts = parts or PARTS
+        parts = parts or plan.parts or PARTS
+    theirs = [part for part in parts if part not in plan.parts]
+    if theirs:
+        log.error("what comes from another source is rotated there: %s", ", ".join(theirs))
+        return 2
     try:
         place = objects()
         if arguments.command == "status":

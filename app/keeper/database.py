@@ -157,11 +157,14 @@ class Administration:
 
     def prepare(self) -> None:
         """Make the roles, the tables and the grants that are missing."""
-        for role in (self.group, *self.logins):
-            if not self._exists("SELECT 1 FROM pg_roles WHERE rolname = %s", role):
-                self._execute("CREATE ROLE {} NOLOGIN", role)
+        self.prepare_group()
         for role in self.logins:
+            self._make_role(role)
             self._execute("GRANT {} TO {}", self.group, role)
+
+    def prepare_group(self) -> None:
+        """Make the tables, and the group that may use them; who logs in is somebody else's."""
+        self._make_role(self.group)
         with self._connection.transaction():
             self._connection.execute(SCHEMA.encode())
             self._execute("REVOKE ALL ON DATABASE {} FROM PUBLIC", self._database)
@@ -233,6 +236,10 @@ class Administration:
             )
             time.sleep(0.1)
         return ended
+
+    def _make_role(self, role: str) -> None:
+        if not self._exists("SELECT 1 FROM pg_roles WHERE rolname = %s", role):
+            self._execute("CREATE ROLE {} NOLOGIN", role)
 
     def _exists(self, query: str, name: str) -> bool:
         return self._connection.execute(query.encode(), [name]).fetchone() is not None

@@ -52,6 +52,22 @@ def fill_administrator(access: Access, plan: Plan) -> Login:
     return Login(stored.text("username"), stored.data["password"])
 
 
+def prepare_database(access: Access, database: DatabaseAccess) -> None:
+    """Make the database, its tables and the group that may use them, where they are missing.
+
+    :raises psycopg.Error: the database can't be reached, or refuses.
+    """
+
+    def prepare() -> None:
+        started = time.monotonic()
+        ensure_database(database.server(), database.administrator)
+        with database.administer() as administration:
+            administration.prepare_group()
+        log_step("database prepared", started)
+
+    access.retry(prepare, "the database")
+
+
 class ServiceFiller:
     """Makes the roles and the tables, and then the service's Secret, where it is empty."""
 

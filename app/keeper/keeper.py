@@ -10,11 +10,12 @@ import psycopg
 from ..secret_files import Redactor
 from .access import Access, DatabaseAccess
 from .database import Login, StillLetIn
-from .fill import ServiceFiller, fill_administrator
+from .fill import ServiceFiller, fill_administrator, prepare_database
 from .objects import Conflict, SecretObjects, Unavailable
 from .plan import CERTIFICATES, Contradiction, Plan
 from .pods import Pods, PodsBehind
 from .renewal import Certificates
+from .retirement import Retirement
 from .rotation import Rotation
 
 log = logging.getLogger("app.keeper")
@@ -24,7 +25,7 @@ PROBLEMS = (Conflict, Contradiction, PodsBehind, StillLetIn, Unavailable, psycop
 
 
 class Keeper:
-    """Fills, rotates and retires the secrets of one release."""
+    """Fills, rotates and retires the secrets of one release, or what of them is not another's."""
 
     def __init__(self, objects: SecretObjects, plan: Plan, redactor: Redactor) -> None:
         self._plan = plan
@@ -46,19 +47,31 @@ class Keeper:
         """
         if self._plan.authority_secret:
             self._certificates.fill()
-        database = DatabaseAccess(self._access, self._plan, self.fill_administrator())
-        is_accepted = ServiceFiller(self._access, self._plan, database).fill()
-        rotation = Rotation(self._access, self._plan, database, self._pods)
-        work: list[Callable[[], None]] = [
-            lambda: rotation.run(asked_for, is_accepted),
-            rotation.retire,
-        ]
+        database = None
+        if self._plan.administrator_secret:
+            database = DatabaseAccess(self._access, self._plan, self.fill_administrator())
+        work = self._work_on_logins(database, asked_for) if database else []
         if self._plan.authority_secret:
             asked = CERTIFICATES in asked_for
             # around the others, so that the kubelet brings all of it at once
             work.insert(0, lambda: self._certificates.renew(asked, new_authority))
             work.append(lambda: self._certificates.finish(database))
         _do_all(work)
+
+    def _work_on_logins(
+        self, database: DatabaseAccess, asked_for: Iterable[str]
+    ) -> list[Callable[[], None]]:
+        """Return what there is to do about the service's Secret and the database's roles."""
+        if not self._plan.service_secret:
+            return [lambda: self._leave_to_others(database)]
+        is_accepted = ServiceFiller(self._access, self._plan, database).fill()
+        rotation = Rotation(self._access, self._plan, database, self._pods)
+        return [lambda: rotation.run(asked_for, is_accepted), rotation.retire]
+
+    def _leave_to_others(self, database: DatabaseAccess) -> None:
+        """Prepare the database for roles of somebody else's, and retire those of the keeper's."""
+        prepare_database(self._access, database)
+        Retirement(self._access, database, self._pods).run()
 
     def fill_administrator(self) -> Login:
         """Make the database's administrator, where it is missing, and return it.

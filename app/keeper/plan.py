@@ -38,7 +38,9 @@ class Service:
 class Plan:
     """The names of the Secrets, and what belongs into them. All times are in seconds."""
 
+    #: "": it is somebody else's, and so is what goes into it.
     service_secret: str
+    #: "": the database is not touched.
     administrator_secret: str
     #: Made when its Secret is empty; "": the Secret is somebody else's.
     administrator: str
@@ -57,3 +59,10 @@ class Plan:
     interval: int = 30 * 86400
     #: How long a session cookie is valid: an older key verifies for as long.
     session_lifetime: int = 86400
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Return what is the keeper's to rotate."""
+        if self.service_secret:
+            return PARTS
+        return (CERTIFICATES,) if self.certificates else ()

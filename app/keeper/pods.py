@@ -52,6 +52,8 @@ class Pod:
     name: str
     #: What it said of itself; empty where it did not.
     metrics: dict[str, float]
+    #: The database role that its new connections log in as; empty where it did not say.
+    role: str = ""
     #: Its certificate in DER, where that was asked for.
     certificate: bytes = b""
     problem: str = ""
@@ -77,6 +79,11 @@ class Pods:
     def __init__(self, service: Service | None, wait_seconds: float) -> None:
         self._service = service
         self._wait_seconds = wait_seconds
+
+    @property
+    def settle_seconds(self) -> float:
+        """How long a pod may be there before it is found; see `Service`."""
+        return self._service.settle_seconds if self._service else 0
 
     def look(self) -> list[Pod]:
         """Ask every pod for its metrics, at once, and return them in the order of their addresses.
@@ -207,11 +214,18 @@ async def _scrape(address: str, port: int) -> Pod:
         writer.close()
     if not re.match(r"HTTP/1\.[01] 200 ", text):
         return Pod(address, address, {}, problem="does not answer with its metrics")
-    name = re.search(r'^pod_info\{pod="([^"\\]+)"\}', text, re.MULTILINE)
+    name = _label("pod_info", "pod", text)
+    role = _label("database_role_info", "role", text)
     found = re.findall(r"^([a-z_]+) ([-+.e0-9]+)$", text, re.MULTILINE)
     metrics = {metric: float(value) for metric, value in found if isfinite(float(value))}
     problem = "" if "secrets_generation" in metrics else "does not tell its generation"
-    return Pod(address, name.group(1) if name else address, metrics, problem=problem)
+    return Pod(address, name or address, metrics, role, problem=problem)
+
+
+def _label(metric: str, label: str, text: str) -> str:
+    """Return the value of a label, if there is one such series and it needs no escapes."""
+    found = re.findall(rf'^{metric}\{{{label}="([^"\\]+)"\}}', text, re.MULTILINE)
+    return found[0] if len(found) == 1 else ""
 
 
 async def _read_all(reader: asyncio.StreamReader) -> bytes:
@@ -235,4 +249,5 @@ async def _handshake(address: str, port: int) -> Pod:
         writer.close()
         with suppress(OSError):
             await writer.wait_closed()
-    return Pod(address, address, {}, served, "serves another certificate")
+    problem = "serves another certificate"
+    return Pod(address, address, {}, certificate=served, problem=problem)

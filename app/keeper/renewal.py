@@ -85,9 +85,10 @@ class Certificates:
             if is_due_now and not self._is_of_old(stored, authority):
                 self._renew(stored, authority)
 
-    def finish(self, database: DatabaseAccess) -> None:
+    def finish(self, database: DatabaseAccess | None) -> None:
         """See that every Secret's certificate is of the current authority, and served.
 
+        :param database: None: it is not touched, and has no certificate of the keeper's.
         :raises PodsBehind: what is served is not what is in the Secret.
         :raises Conflict: somebody else changed a Secret.
         """
@@ -98,7 +99,7 @@ class Certificates:
         for stored in self._certificates():
             if self._is_of_old(stored, authority):
                 stored = self._renew(stored, authority)
-            if stored.name == self._plan.database_certificate:
+            if database and stored.name == self._plan.database_certificate:
                 self._see_database(database, stored)  # also what a killed keeper renewed
             elif stored.name in self._renewed:
                 self._see_service(stored)

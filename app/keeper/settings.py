@@ -37,19 +37,28 @@ def plan_from(values: Mapping[str, str]) -> Plan:
         certificates[service_tls] = tuple(required("TLS_NAMES").split(","))
     if database_tls:
         certificates[database_tls] = tuple(required("DATABASE_TLS_NAMES").split(","))
+    service_secret = values.get("SERVICE_SECRET", "")
+    administrator_secret = values.get("DATABASE_ADMIN_SECRET", "")
+    if not (service_secret or administrator_secret or certificates):
+        raise SettingsError(
+            "SERVICE_SECRET is not set, nor DATABASE_ADMIN_SECRET, TLS_SECRET or "
+            "DATABASE_TLS_SECRET: there is nothing to keep"
+        )
+    if service_secret or database_tls:
+        administrator_secret = required("DATABASE_ADMIN_SECRET")
     if certificates and not authority:
         raise SettingsError("CA_SECRET is not set: it holds what signs the certificates")
     return Plan(
-        service_secret=required("SERVICE_SECRET"),
-        administrator_secret=required("DATABASE_ADMIN_SECRET"),
+        service_secret=service_secret,
+        administrator_secret=administrator_secret,
         administrator=values.get("DATABASE_ADMIN_USERNAME", ""),
         authority_secret=authority,
         certificates=certificates,
         database_certificate=database_tls,
         server=Server(
-            host=required("DATABASE_HOST"),
+            host=required("DATABASE_HOST") if administrator_secret else "",
             port=whole_number("DATABASE_PORT", 5432),
-            database=required("DATABASE_NAME"),
+            database=required("DATABASE_NAME") if administrator_secret else "",
             sslmode=values.get("DATABASE_SSLMODE") or "verify-full",
             sslrootcert=values.get("DATABASE_CA_FILE", ""),
         ),

@@ -9,7 +9,7 @@ from typing import Any
 from ..secret_files import Redactor
 from .access import Access
 from .certificates import due_at, expires_at
-from .objects import SecretObjects
+from .objects import SecretObjects, StoredSecret
 from .plan import PARTS, Plan
 from .pods import Pods
 from .state import IDLE, State
@@ -22,28 +22,39 @@ def status(objects: SecretObjects, plan: Plan) -> Mapping[str, Any]:
     :raises OSError: the pods can't be looked up.
     """
     access = Access(objects, Redactor(), plan.wait_seconds)
-    stored = access.get(plan.service_secret)
-    state = State.of(stored)
-    due = {part: when + plan.interval for part, when in state.made.items()}
+    is_own = bool(plan.service_secret)
     return {
-        "generation": state.generation,
-        "rotation": "none" if state.step == IDLE else state.step,
-        **{
-            part: {"made": _time(state.made[part]), "due": _time(due[part])}
-            for part in PARTS
-            if part in due
-        },
-        "session_keys": {"sign": 1, "verify": 1 + len(state.fallbacks)},
-        "role": stored.text("DATABASE_USERNAME") if stored.has("DATABASE_USERNAME") else "",
+        "source": "keeper" if is_own else "somebody else",
+        **(_service(access.get(plan.service_secret), plan.interval) if is_own else {}),
         "certificates": {
             name: _certificate(access, name)
             for name in (plan.authority_secret, *plan.certificates)
             if name
         },
         "pods": [
-            {"name": pod.name, "generation": pod.generation, "problem": pod.problem}
+            {
+                "name": pod.name,
+                "generation": pod.generation,
+                "role": pod.role,
+                "problem": pod.problem,
+            }
             for pod in Pods(plan.service, plan.wait_seconds).look()
         ],
+    }
+
+
+def _service(stored: StoredSecret, interval: int) -> dict[str, Any]:
+    state = State.of(stored)
+    return {
+        "generation": state.generation,
+        "rotation": "none" if state.step == IDLE else state.step,
+        **{
+            part: {"made": _time(state.made[part]), "due": _time(state.made[part] + interval)}
+            for part in PARTS
+            if part in state.made
+        },
+        "session_keys": {"sign": 1, "verify": 1 + len(state.fallbacks)},
+        "role": stored.text("DATABASE_USERNAME") if stored.has("DATABASE_USERNAME") else "",
     }
 
 

@@ -102,8 +102,54 @@ def test_the_status_of_what_is_empty_is_all_there(capsys: pytest.CaptureFixture[
         "",
         [],
     )
+    assert found["source"] == "keeper"
     assert found["session_keys"] == {"sign": 1, "verify": 1}
     assert found["session"]["made"] < found["session"]["due"]
+
+
+def test_the_status_of_somebody_elses_secrets_is_of_what_is_the_keepers(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plan = replace(plan_from(ENVIRONMENT), service_secret="", service=None)
+    arguments = command_line("keeper").parse_args(["status"])
+    assert do(arguments, Empty, plan, Redactor()) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "source": "somebody else",
+        "certificates": {"flask-app-ca": {}, "flask-app-tls": {}},
+        "pods": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "has_certificates", "theirs"),
+    [
+        ("rotate session", True, "session"),
+        ("rotate certificates database", True, "database"),
+        ("rotate", False, "session, database, certificates"),
+        ("rotate certificates", False, "certificates"),
+    ],
+)
+def test_what_is_somebody_elses_to_rotate_is_2(
+    caplog: pytest.LogCaptureFixture, line: str, has_certificates: bool, theirs: str
+) -> None:
+    plan = replace(plan_from(ENVIRONMENT), service_secret="")
+    if not has_certificates:
+        plan = replace(plan, authority_secret="", certificates={})
+    arguments = command_line("keeper").parse_args(line.split())
+    assert do(arguments, Empty, plan, Redactor()) == 2
+    assert caplog.messages == [f"what comes from another source is rotated there: {theirs}"]
+
+
+def test_the_certificates_are_rotated_beside_somebody_elses_secrets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(Keeper, "run", lambda self, parts, authority: asked.append(tuple(parts)))
+    plan = replace(plan_from(ENVIRONMENT), service_secret="")
+    for line in ("run", "rotate", "rotate certificates"):
+        arguments = command_line("keeper").parse_args(line.split())
+        assert do(arguments, Empty, plan, Redactor()) == 0
+    assert asked == [(), ("certificates",), ("certificates",)]
 
 
 def test_one_that_gives_way_is_3(caplog: pytest.LogCaptureFixture) -> None:

@@ -183,6 +183,27 @@ def test_a_pod_of_the_service_tells_its_name_and_its_generation(
 
 
 @pytest.mark.parametrize(
+    ("series", "role"),
+    [
+        (['{role="shop_a"} 1.0'], "shop_a"),
+        (['{role="v-token-shop-Xq7"} 1.0'], "v-token-shop-Xq7"),
+        ([], ""),
+        (['{role=""} 1.0'], ""),
+        (['{role="a\\"b"} 1.0'], ""),
+        (['{role="shop_a"} 1.0', '{role="shop_b"} 1.0'], ""),
+    ],
+    ids=["one", "another one's", "an old service", "empty", "escaped", "two"],
+)
+def test_a_pod_tells_its_role_or_nothing_and_is_no_problem_without(
+    cluster: Cluster, series: list[str], role: str
+) -> None:
+    lines = "".join(f"database_role_info{one}\n" for one in series)
+    cluster.add(says(answer(7, "shop-0") + lines.encode()))
+    (pod,) = look(cluster)
+    assert (pod.name, pod.generation, pod.role, pod.problem) == ("shop-0", 7, role, "")
+
+
+@pytest.mark.parametrize(
     ("handler", "problem"),
     [
         (never_answers, "does not answer within 0.3 s"),

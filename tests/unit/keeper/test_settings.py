@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.keeper.plan import Service
+from app.keeper.plan import CERTIFICATES, PARTS, Plan, Service
 from app.keeper.settings import SettingsError, plan_from
 
 ENVIRONMENT = {
@@ -47,11 +47,50 @@ def test_without_a_certificate_the_pods_are_asked_for_none() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["SERVICE_SECRET", "DATABASE_HOST", "TLS_NAMES", "CA_SECRET", "PODS_HOST"]
+    "name", ["DATABASE_ADMIN_SECRET", "DATABASE_HOST", "TLS_NAMES", "CA_SECRET", "PODS_HOST"]
 )
 def test_what_is_missing_is_named(name: str) -> None:
     with pytest.raises(SettingsError, match=f"^{name} is not set"):
         plan_from({key: value for key, value in ENVIRONMENT.items() if key != name})
+
+
+def plan_without(*names: str, **more: str) -> Plan:
+    kept = {name: value for name, value in ENVIRONMENT.items() if name not in names}
+    return plan_from({**kept, **more})
+
+
+def test_without_a_secret_of_the_service_its_content_is_somebody_elses() -> None:
+    for plan in (plan_without("SERVICE_SECRET"), plan_without(SERVICE_SECRET="")):
+        assert plan.service_secret == ""
+        assert plan.administrator_secret == "flask-app-database-admin"
+        assert plan.server.host == "database"
+        assert plan.parts == (CERTIFICATES,)
+    assert plan_from(ENVIRONMENT).parts == PARTS
+    assert plan_without("SERVICE_SECRET", "TLS_SECRET").parts == ()
+
+
+def test_without_an_administrator_the_database_needs_no_name() -> None:
+    theirs = [name for name in ENVIRONMENT if name.startswith("DATABASE_")]
+    plan = plan_without("SERVICE_SECRET", *theirs)
+    assert (plan.service_secret, plan.administrator_secret) == ("", "")
+    assert plan.certificates == {"flask-app-tls": ("flask-app", "localhost")}
+
+
+def test_a_certificate_of_the_database_needs_its_administrator_who_lets_it_be_read() -> None:
+    own = {"DATABASE_TLS_SECRET": "flask-app-database-tls", "DATABASE_TLS_NAMES": "database"}
+    with pytest.raises(SettingsError, match=r"^DATABASE_ADMIN_SECRET is not set"):
+        plan_without("SERVICE_SECRET", "DATABASE_ADMIN_SECRET", **own)
+
+
+def test_an_administrator_needs_a_database() -> None:
+    for name in ("DATABASE_HOST", "DATABASE_NAME"):
+        with pytest.raises(SettingsError, match=f"^{name} is not set"):
+            plan_without("SERVICE_SECRET", name)
+
+
+def test_where_nothing_is_the_keepers_it_says_so() -> None:
+    with pytest.raises(SettingsError, match=r"there is nothing to keep$"):
+        plan_without("SERVICE_SECRET", "DATABASE_ADMIN_SECRET", "TLS_SECRET")
 
 
 @pytest.mark.parametrize(
