@@ -68,7 +68,7 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{- end }}
 
 {{/* What every pod has: no token unless it is asked for, no root, no privilege.
-     (dict "root" $ "user" .Values.securityContext "placement" .Values.keeper "token" true) */}}
+     (dict "root" $ "user" .Values.securityContext "groups" (list 0) "placement" .Values.keeper "token" true) */}}
 {{- define "flask-app.pod" -}}
 automountServiceAccountToken: {{ .token | default false }}
 enableServiceLinks: false
@@ -97,6 +97,10 @@ securityContext:
   {{- with $id }}
   {{ $field }}: {{ . | int64 }}
   {{- end }}
+  {{- end }}
+  {{- with .groups }}
+  # whose files the CSI driver writes
+  supplementalGroups: {{ toJson . }}
   {{- end }}
   seccompProfile:
     type: RuntimeDefault

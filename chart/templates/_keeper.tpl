@@ -1,3 +1,38 @@
+{{/* Whether there is anything that the keeper does, secrets, certificates or tables: "true" or "" */}}
+{{- define "flask-app.keeperRuns" -}}
+{{- if or (include "flask-app.keeperSecrets" . | fromJsonArray) .Values.database.adminSecret -}}true{{- end -}}
+{{- end }}
+
+{{/* Whether it has the database's administrator, and so the database to prepare: "true" or "" */}}
+{{- define "flask-app.keeperAdministers" -}}
+{{- if or .Values.postgresql.enabled .Values.database.adminSecret -}}true{{- end -}}
+{{- end }}
+
+{{/* The volume with what it verifies a database of the user's own with; may be empty */}}
+{{- define "flask-app.keeperCAVolume" -}}
+{{- if include "flask-app.keeperAdministers" . -}}
+{{- include "flask-app.ownCAVolume" . -}}
+{{- end -}}
+{{- end }}
+
+{{/* The Secrets that it fills, as a JSON list, without the release's name in front */}}
+{{- define "flask-app.keeperSecrets" -}}
+{{- $names := list -}}
+{{- if eq .Values.secrets.source "keeper" -}}
+{{- $names = append $names "secrets" -}}
+{{- end -}}
+{{- if eq .Values.tls.source "keeper" -}}
+{{- $names = append $names "tls" -}}
+{{- end -}}
+{{- if include "flask-app.keeperIssues" . -}}
+{{- $names = append $names "ca" -}}
+{{- end -}}
+{{- if .Values.postgresql.enabled -}}
+{{- $names = concat $names (list "database-admin" "database-tls") -}}
+{{- end -}}
+{{- $names | toJson -}}
+{{- end }}
+
 {{/* The pod of the Job and of the CronJob: both do whatever is due. */}}
 {{- define "flask-app.keeperPod" -}}
 metadata:
@@ -28,7 +63,7 @@ spec:
       volumeMounts:
         - name: tmp
           mountPath: /tmp
-        {{- if include "flask-app.ownCAVolume" . }}
+        {{- if include "flask-app.keeperCAVolume" . }}
         - name: database-ca
           mountPath: /etc/database-ca
           readOnly: true
@@ -38,7 +73,7 @@ spec:
       emptyDir:
         medium: Memory
         sizeLimit: 16Mi
-    {{- with include "flask-app.ownCAVolume" . | trim }}
+    {{- with include "flask-app.keeperCAVolume" . | trim }}
     {{- . | nindent 4 }}
     {{- end }}
 {{- end -}}
@@ -50,8 +85,10 @@ checkov.io/skip1: CKV_K8S_38=the keeper talks to the API server, and nobody else
 
 {{- define "flask-app.keeperEnvironment" -}}
 {{- $fullname := include "flask-app.fullname" . -}}
+{{- if eq .Values.secrets.source "keeper" }}
 - name: SERVICE_SECRET
   value: {{ $fullname }}-secrets
+{{- end }}
 {{- if include "flask-app.keeperIssues" . }}
 - name: CA_SECRET
   value: {{ $fullname }}-ca
@@ -62,6 +99,7 @@ checkov.io/skip1: CKV_K8S_38=the keeper talks to the API server, and nobody else
 - name: TLS_NAMES
   value: {{ concat (include "flask-app.inClusterNames" . | fromJsonArray) .Values.tls.extraNames | join "," | quote }}
 {{- end }}
+{{- if include "flask-app.keeperAdministers" . }}
 - name: DATABASE_ADMIN_SECRET
   value: {{ include "flask-app.databaseAdminSecret" . | quote }}
 {{- if .Values.postgresql.enabled }}
@@ -78,6 +116,7 @@ checkov.io/skip1: CKV_K8S_38=the keeper talks to the API server, and nobody else
 {{- end }}
 {{- end }}
 {{ include "flask-app.databaseEnvironment" . }}
+{{- end }}
 # found by DNS and asked for their metrics: no permission on pods is needed
 - name: PODS_HOST
   value: {{ $fullname }}-metrics.{{ .Release.Namespace }}.svc

@@ -6,7 +6,6 @@
 {{- end }}
 
 {{- define "flask-app.serviceEnvironment" -}}
-{{- $secret := printf "%s-secrets" (include "flask-app.fullname" .) -}}
 - name: HOST
   value: 0.0.0.0
 - name: PORT
@@ -25,8 +24,11 @@
 - name: {{ . }}
   valueFrom:
     secretKeyRef:
-      name: {{ $secret }}
-      key: {{ . }}
+      name: {{ include "flask-app.secret" $ | quote }}
+      key: {{ include "flask-app.secretKey" (dict "root" $ "key" .) }}
+      {{- if and (ne $.Values.secrets.source "keeper") (not (has . (include "flask-app.requiredKeys" $ | fromJsonArray))) }}
+      optional: true
+      {{- end }}
 {{- end }}
 {{- end }}
 - name: SECRETS_CHECK_SECONDS
@@ -44,10 +46,15 @@
 
 {{- define "flask-app.serviceVolumeMounts" -}}
 # whole folders: the kubelet never updates a subPath
-{{- if eq .Values.secrets.inject "files" }}
+{{- if and (eq .Values.secrets.inject "files") (ne .Values.secrets.source "vault-agent") }}
 - name: secrets
   mountPath: /etc/secrets
   readOnly: true
+{{- if has .Values.secrets.source (list "existing" "external-secrets") }}
+- name: secrets-required
+  mountPath: /etc/secrets-required
+  readOnly: true
+{{- end }}
 {{- end }}
 - name: tls
   mountPath: /etc/tls
@@ -65,16 +72,12 @@
 {{- $fullname := include "flask-app.fullname" . -}}
 # Keys are named, so that the kubelet itself holds the pod back until they are filled. With
 # fsGroup, 0400 becomes 0440.
-{{- if eq .Values.secrets.inject "files" }}
-- name: secrets
-  secret:
-    secretName: {{ $fullname }}-secrets
-    defaultMode: 0400
-    items:
-      {{- range include "flask-app.keys" . | fromJsonArray }}
-      - key: {{ . }}
-        path: {{ . }}
-      {{- end }}
+{{- if eq .Values.secrets.source "vault-agent" }}
+{{ include "flask-app.agentVolume" . }}
+{{- else if eq .Values.secrets.source "csi" }}
+{{ include "flask-app.csiVolume" . }}
+{{- else if eq .Values.secrets.inject "files" }}
+{{ include "flask-app.secretVolumes" . }}
 {{- end }}
 - name: tls
   secret:

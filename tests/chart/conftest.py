@@ -19,11 +19,17 @@ FOLDER = Path(__file__).parents[2] / "chart"
 
 Object = dict[str, Any]
 
+#: The values files of docs/external, by name: one for each source of secrets and its manager.
+EXAMPLES: dict[str, dict[str, Any]] = {
+    path.stem: yaml.safe_load(path.read_text())
+    for path in sorted((FOLDER.parent / "docs" / "external").glob("*.yaml"))
+}
+
 #: Values files that together turn everything, by name; "default" turns nothing.
 VARIANTS: dict[str, dict[str, Any]] = {
     path.name.removesuffix("-values.yaml"): yaml.safe_load(path.read_text())
     for path in sorted((FOLDER / "ci").glob("*-values.yaml"))
-}
+} | EXAMPLES
 
 #: A database that is not the chart's, verified with a ConfigMap.
 OWN_DATABASE: dict[str, Any] = {
@@ -39,9 +45,12 @@ EXISTING: dict[str, Any] = {"tls": {"source": "existing", "existingSecret": "sho
 CUSTOM_KINDS = {
     "BackendTLSPolicy",
     "Certificate",
+    "ExternalSecret",
     "HTTPRoute",
     "Issuer",
     "PodMonitor",
+    "SecretProviderClass",
+    "SecretStore",
     "ServiceMonitor",
 }
 
@@ -133,6 +142,11 @@ def secret_volumes(pod: Object) -> dict[str, Object]:
 def is_selected(selector: dict[str, str], labels: dict[str, str]) -> bool:
     """Tell whether a selector, which has labels alone, selects what has these labels."""
     return selector.items() <= labels.items()
+
+
+def source_of(values: dict[str, Any]) -> str:
+    """Return where the secrets are from, with these values."""
+    return str(values.get("secrets", {}).get("source", "keeper"))
 
 
 Render = Callable[..., Rendered]

@@ -43,7 +43,199 @@ def mount(**mounted: Any) -> Flat:
     return {"volumes": SECRET, "volumeMounts": [MOUNT | mounted]}
 
 
+EXISTS = {"secrets.source": "existing", "secrets.existingSecret": "shop"}
+OBJECTS = {"secrets.objects.session": "a", "secrets.objects.database": "b"}
+VAULT = {"secrets.vault.address": "https://vault.example.org", "secrets.vault.role": "shop"}
+AWS = {
+    "secrets.aws.region": "eu-central-1",
+    "secrets.aws.roleARN": "arn:aws:iam::123456789012:role/shop",
+}
+ENGINE = {"secrets.objects.database": "", "secrets.vault.databasePath": "database/creds/shop"}
+STATIC = {"secrets.objects.database": "", "secrets.vault.databasePath": "database/static-creds/s"}
+STORE = {"secrets.externalSecrets.store.name": "team"}
+CLASS = {"secrets.csi.secretProviderClass": "team"}
+
+
+def by(source: str, *given: Flat) -> Flat:
+    """Return values with a source of secrets, and these."""
+    values: Flat = {"secrets.source": source}
+    for one in given:
+        values |= one
+    return values
+
+
+SYNCED = by("external-secrets", OBJECTS, VAULT)
+BY_AGENT = by("vault-agent", OBJECTS, VAULT)
+BY_DRIVER = by("csi", OBJECTS, VAULT)
+
+#: Where each value belongs that says where secrets are from.
+BELONGS: dict[str, tuple[Any, dict[str, Flat]]] = {
+    "secrets.existingSecret": ("shop", {"existing": EXISTS}),
+    "secrets.externalSecrets.store.name": (
+        "team",
+        {"external-secrets": by("external-secrets", OBJECTS, STORE)},
+    ),
+    "secrets.csi.secretProviderClass": ("team", {"csi": by("csi", CLASS)}),
+    "secrets.vault.databasePath": (
+        "database/static-creds/a",
+        {
+            "vault-agent": by("vault-agent", OBJECTS, VAULT, STATIC),
+            "csi": by("csi", OBJECTS, VAULT, STATIC),
+        },
+    ),
+    **{
+        name: (value, {"external-secrets": SYNCED, "vault-agent": BY_AGENT, "csi": BY_DRIVER})
+        for name, value in (OBJECTS | VAULT).items()
+    },
+    **{
+        name: (
+            value,
+            {source: by(source, OBJECTS, AWS) for source in ("external-secrets", "csi")},
+        )
+        for name, value in AWS.items()
+    },
+}
+#: One release for each source that renders.
+SOURCES: dict[str, Flat] = {
+    "keeper": {},
+    "existing": EXISTS,
+    "external-secrets": SYNCED,
+    "vault-agent": BY_AGENT,
+    "csi": BY_DRIVER,
+}
+
 CHECKS = [
+    # where the secrets are from
+    *(
+        Check(
+            values | {name: value},
+            f"two sources of secrets: secrets.source is {source}, and {name} belongs to "
+            f"{', '.join(sources)}.",
+            [values, *sources.values()],
+        )
+        for name, (value, sources) in BELONGS.items()
+        for source, values in SOURCES.items()
+        if source not in sources
+    ),
+    Check(
+        {"secrets.keys": {"SECRET_KEY": "a"}},
+        "secrets.keys says what keys are called at another source",
+        [EXISTS | {"secrets.keys": {"SECRET_KEY": "a"}}],
+    ),
+    *(
+        Check(
+            SOURCES[source] | {"secrets.inject": "env"},
+            f"secrets.source {source} writes files alone",
+            [SOURCES[source], SYNCED | {"secrets.inject": "env"}],
+        )
+        for source in ("vault-agent", "csi")
+    ),
+    Check(
+        by("existing"),
+        "secrets.source is existing: name a Secret with SECRET_KEY",
+        [EXISTS],
+    ),
+    Check(
+        EXISTS | {"secrets.existingSecret": "flask-app-secrets"},
+        "secrets.existingSecret is flask-app-secrets, which is the keeper's",
+        [EXISTS | {"secrets.existingSecret": "flask-app-secrets-of-mine"}],
+    ),
+    *(
+        Check(by(source, OBJECTS, VAULT, AWS), "two managers", [by(source, OBJECTS, VAULT)])
+        for source in ("external-secrets", "csi")
+    ),
+    *(
+        Check(
+            by(source, objects, named, manager),
+            f"two sources of secrets: {next(iter(named))} names one of yours",
+            [by(source, objects, named), by(source, OBJECTS, manager)],
+        )
+        for source, named, objects in (
+            ("external-secrets", STORE, OBJECTS),
+            ("csi", CLASS, NOTHING),
+        )
+        for manager in (VAULT, AWS)
+    ),
+    Check(by("vault-agent", OBJECTS), "set secrets.vault.address, as in https", [BY_AGENT]),
+    *(
+        Check(
+            by(source, OBJECTS),
+            f"secrets.source is {source}, and no manager is named",
+            [by(source, OBJECTS, VAULT), by(source, OBJECTS, AWS)],
+        )
+        for source in ("external-secrets", "csi")
+    ),
+    *(
+        Check(
+            SOURCES[source] | {"secrets.vault.role": ""},
+            "secrets.vault.role is empty",
+            [SOURCES[source]],
+        )
+        for source in ("external-secrets", "vault-agent", "csi")
+    ),
+    *(
+        Check(
+            by(source, OBJECTS, AWS, {"secrets.aws.roleARN": ""}),
+            "secrets.aws.roleARN is empty",
+            [by(source, OBJECTS, AWS)],
+        )
+        for source in ("external-secrets", "csi")
+    ),
+    *(
+        Check(
+            SOURCES[source] | {"secrets.objects.session": ""},
+            "secrets.objects.session is empty",
+            [SOURCES[source]],
+        )
+        for source in ("external-secrets", "vault-agent", "csi")
+    ),
+    *(
+        Check(
+            SOURCES[source] | {"secrets.objects.database": ""},
+            f"secrets.objects.database is empty: name the manager's object with "
+            f"DATABASE_USERNAME and DATABASE_PASSWORD{also}.",
+            [SOURCES[source]],
+        )
+        for source, also in (
+            ("external-secrets", ""),
+            ("vault-agent", ", or set secrets.vault.databasePath"),
+            ("csi", ", or set secrets.vault.databasePath"),
+        )
+    ),
+    *(
+        Check(
+            SOURCES[source] | STATIC | {"secrets.objects.database": "b"},
+            "two sources of the database's login",
+            [SOURCES[source], SOURCES[source] | STATIC],
+        )
+        for source in ("vault-agent", "csi")
+    ),
+    Check(
+        by("csi", OBJECTS, AWS, STATIC),
+        "secrets.vault.databasePath is set, and secrets.vault.address is not",
+        [by("csi", OBJECTS, VAULT, STATIC)],
+    ),
+    *(
+        Check(
+            by("csi", CLASS, also),
+            "secrets.csi.secretProviderClass names one of yours, which says what is written",
+            [by("csi", CLASS)],
+        )
+        for also in (OBJECTS, STATIC, {"secrets.keys": {"SECRET_KEY": "a"}})
+    ),
+    Check(
+        by("csi", OBJECTS, VAULT, ENGINE),
+        "secrets.vault.databasePath database/creds/shop makes a new login each time",
+        [by("csi", OBJECTS, VAULT, STATIC), by("vault-agent", OBJECTS, VAULT, ENGINE)],
+    ),
+    Check(
+        BY_AGENT | {"podAnnotations": {"vault.hashicorp.com/role": "a"}},
+        "podAnnotations has vault.hashicorp.com/role, which the chart sets itself",
+        [
+            BY_AGENT | {"podAnnotations": {"vault.hashicorp.com/agent-limits-mem": "64Mi"}},
+            {"podAnnotations": {"vault.hashicorp.com/role": "a"}},
+        ],
+    ),
     # the database
     *(
         Check({f"database.{name}": value}, "two databases: postgresql.enabled", [{}])

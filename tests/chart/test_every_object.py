@@ -20,6 +20,7 @@ from tests.chart.conftest import (
     environment,
     is_selected,
     secret_volumes,
+    source_of,
 )
 
 #: The oldest one that Chart.yaml allows, one in the middle, and the newest.
@@ -154,10 +155,15 @@ def test_every_image_has_a_tag_or_a_digest(render: Render, variant: dict[str, An
 
 
 def test_only_the_keeper_has_a_token(render: Render, variant: dict[str, Any]) -> None:
+    """And Vault's agent, whose containers the injector adds, one that is for Vault alone."""
     rendered = render(**variant)
     for owner, pod in rendered.pods().items():
         assert pod["automountServiceAccountToken"] is (owner.startswith(("Job/", "CronJob/")))
-        assert "serviceAccountToken" not in str(pod["volumes"]), owner
+        tokens = [one["name"] for one in pod["volumes"] if "serviceAccountToken" in str(one)]
+        of_agent = owner.startswith("Deployment/") and source_of(variant) == "vault-agent"
+        assert tokens == (["vault-token"] if of_agent else []), owner
+        for container in containers(pod):
+            assert "vault-token" not in str(container["volumeMounts"]), owner
 
 
 def test_no_pod_runs_as_the_default_account(render: Render, variant: dict[str, Any]) -> None:
@@ -185,11 +191,14 @@ def test_no_secret_goes_through_the_environment(render: Render, variant: dict[st
 
 def test_pods_name_the_keys_that_they_wait_for(render: Render, variant: dict[str, Any]) -> None:
     for owner, pod in render(**variant).pods().items():
-        for name, volume in secret_volumes(pod).items():
+        volumes = secret_volumes(pod)
+        for name, volume in volumes.items():
             assert volume["items"], owner
             assert volume["defaultMode"] == 0o400, owner
             # somebody else's certificate may come without its authority: the test does without
             is_optional = owner.startswith("Pod/") and name == "ca"
+            # a key that goes away is seen there, and waited for in the other one
+            is_optional |= name == "secrets" and "secrets-required" in volumes
             assert is_optional or "optional" not in volume, owner
 
 
@@ -209,7 +218,8 @@ def test_what_is_mounted_is_there(render: Render, variant: dict[str, Any]) -> No
         for claim in owner.get("spec", {}).get("volumeClaimTemplates", [])
     }
     for owner, pod in rendered.pods().items():
-        volumes = [volume["name"] for volume in pod["volumes"]]
+        # the injector mounts the token, for its own containers
+        volumes = [one["name"] for one in pod["volumes"] if one["name"] != "vault-token"]
         volumes += [claims[owner]] if owner in claims else []
         assert len(volumes) == len(set(volumes)), owner
         mounted = set()

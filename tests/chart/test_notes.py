@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from tests.chart.conftest import EXISTING, ISSUED, OWN_DATABASE, Object, Render, pod_of
+from tests.chart.conftest import (
+    EXAMPLES,
+    EXISTING,
+    ISSUED,
+    OWN_DATABASE,
+    Object,
+    Render,
+    pod_of,
+)
 
 
 def notes(render: Render, release: str = "flask-app", **values: Any) -> str:
@@ -123,3 +131,38 @@ def test_they_say_what_an_uninstall_leaves(render: Render) -> None:
     assert f"delete persistentvolumeclaim {volume}\n" in f"{rendered.notes}\n"
     assert "persistentvolumeclaim" not in notes(render, **OWN_DATABASE)
     assert "demo" not in notes(render, **OWN_DATABASE)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("existing", "those of the Secret shop-credentials"),
+        ("external-secrets-vault", "brought from HashiCorp Vault by External Secrets"),
+        ("external-secrets-aws", "brought from AWS Secrets Manager by External Secrets"),
+        ("vault-agent", "brought from HashiCorp Vault by its agent"),
+        ("csi-vault", "brought from HashiCorp Vault by the Secrets Store CSI driver"),
+        ("csi-aws", "brought from AWS Secrets Manager by the Secrets Store CSI driver"),
+    ],
+)
+def test_they_say_where_the_secrets_are_from(render: Render, name: str, words: str) -> None:
+    found = notes(render, **EXAMPLES[name])
+    assert f"Its secrets are {words}, and are rotated there." in found
+    assert "Nobody gave it a secret" not in found
+    # the keeper still has the certificates
+    assert "To rotate the certificates now" in found
+    assert "Nobody makes the tables" in found
+
+
+def test_without_a_keeper_they_do_not_speak_of_it(render: Render) -> None:
+    found = notes(render, **EXAMPLES["existing"], **EXISTING)
+    assert "keeper-" not in found
+    assert "-keeper" not in found
+    assert "component=keeper" not in found
+
+
+def test_an_environment_from_elsewhere_needs_a_restart(render: Render) -> None:
+    values = {**EXAMPLES["existing"]}
+    values["secrets"] = {**values["secrets"], "inject": "env"}
+    found = notes(render, **values)
+    assert "What changes in the Secret is in a pod when that was restarted" in found
+    assert "a second time after that" not in found

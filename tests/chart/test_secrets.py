@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from tests.chart.conftest import EXISTING, ISSUED, OWN_DATABASE, Render, Rendered, secret_volumes
+from tests.chart.conftest import (
+    EXISTING,
+    ISSUED,
+    OWN_DATABASE,
+    Render,
+    Rendered,
+    secret_volumes,
+    source_of,
+)
 
 TEMPLATE = "secrets.yaml"
 
@@ -47,8 +55,11 @@ def test_there_are_those_that_the_keeper_fills(
 
 def test_no_secret_has_data(render: Render, variant: dict[str, Any]) -> None:
     rendered = render(**variant)
-    assert rendered.of_kind("Secret") == rendered.templates[TEMPLATE]
-    for secret in rendered.of_kind("Secret"):
+    secrets = [one for one in rendered.objects if one["kind"] == "Secret"]
+    assert secrets == rendered.templates[TEMPLATE]
+    # with everything from elsewhere there is none
+    assert secrets or source_of(variant) != "keeper"
+    for secret in secrets:
         assert set(secret) == {"apiVersion", "kind", "metadata", "type"}
         assert secret["type"] == "Opaque"
 
@@ -61,9 +72,11 @@ def test_every_secret_of_the_release_that_is_mounted_is_there(
     theirs = {
         variant.get("tls", {}).get("existingSecret"),
         variant.get("database", {}).get("caSecret"),
+        variant.get("secrets", {}).get("existingSecret"),
+        *(one["spec"]["target"]["name"] for one in rendered.templates["externalsecret.yaml"][:1]),
         *(one["spec"].get("secretName") for one in rendered.templates["certificates.yaml"]),
     }
-    there = {secret["metadata"]["name"] for secret in rendered.of_kind("Secret")}
+    there = {secret["metadata"]["name"] for secret in rendered.templates[TEMPLATE]}
     for owner, pod in rendered.pods().items():
         mounted = {volume["secretName"] for volume in secret_volumes(pod).values()}
         assert mounted - theirs <= there, owner

@@ -85,12 +85,22 @@ SCALER = "HorizontalPodAutoscaler/flask-app"
 BUDGET = "PodDisruptionBudget/flask-app"
 INGRESS = "Ingress/flask-app"
 ROUTE = "HTTPRoute/flask-app"
+EXTERNAL_SECRET = "ExternalSecret/flask-app"
+STORE = "SecretStore/flask-app"
+CLASS = "SecretProviderClass/flask-app"
 BACKEND = "BackendTLSPolicy/flask-app"
 CERTIFICATE = "Certificate/flask-app"
 POLICY = "NetworkPolicy/flask-app"
 
+ANNOTATIONS = "spec.template.metadata.annotations"
+VAULT_SAYS = f"{ANNOTATIONS}.[vault.hashicorp.com/"
+OF_VAULT = "spec.provider.vault"
+OF_AWS = "spec.provider.aws"
+LOGIN = f"{OF_VAULT}.auth.kubernetes"
 POD = "spec.template.spec"
 CONTAINER = f"{POD}.containers[service]"
+VOLUMES = f"{POD}.volumes"
+TOKEN = f"{VOLUMES}[vault-token].projected.sources[0].serviceAccountToken"
 KEEPER_POD = "spec.jobTemplate.spec.template.spec"
 KEEPER = f"{KEEPER_POD}.containers[keeper]"
 SERVER = f"{POD}.containers[postgresql]"
@@ -125,6 +135,20 @@ ROUTED = {"httpRoute.enabled": True, "httpRoute.parentRefs": [{"name": "public"}
 ISSUED = {"tls.source": "cert-manager"}
 BY_ISSUER = ISSUED | {"tls.certManager.issuerRef.name": "letsencrypt"}
 MONITORED = {"monitoring.serviceMonitor.enabled": True}
+OF_SOMEBODY = {"secrets.source": "existing", "secrets.existingSecret": "shop"}
+OBJECTS = {"secrets.objects.session": "shop/session", "secrets.objects.database": "shop/database"}
+VAULT = {"secrets.vault.address": "https://vault.example.org:8200", "secrets.vault.role": "shop"}
+ROLE = "arn:aws:iam::123456789012:role/shop"
+AWS = {"secrets.aws.region": "eu-central-1", "secrets.aws.roleARN": ROLE}
+SYNCED = {"secrets.source": "external-secrets"} | OBJECTS | VAULT
+SYNCED_FROM_AWS = {"secrets.source": "external-secrets"} | OBJECTS | AWS
+STORED = {"secrets.source": "external-secrets", "secrets.externalSecrets.store.name": "t"} | OBJECTS
+BY_AGENT = {"secrets.source": "vault-agent"} | OBJECTS | VAULT
+BY_DRIVER = {"secrets.source": "csi"} | OBJECTS | VAULT
+ASKED = OBJECTS | VAULT
+URL = "https://vault.example.com"
+TRUSTED = {"secrets.vault.caSecret": "ca"}
+BY_DRIVER_FROM_AWS = {"secrets.source": "csi"} | OBJECTS | AWS
 POD_MONITORED = {"monitoring.podMonitor.enabled": True}
 ITS_HOST = {"database.host": "db.example.org", "database.adminSecret": "db-admin"}
 OWN = {"postgresql.enabled": False, "database.caConfigMap": "db-ca"} | ITS_HOST
@@ -508,6 +532,174 @@ ROWS = [
         {"to": PEERS},
     ),
     # secrets
+    *(
+        Row("secrets.source", source, CRON_JOB, f"{KEEPER}.env[SERVICE_SECRET]", None, also=rest)
+        for source, rest in (
+            ("existing", {"secrets.existingSecret": "shop"}),
+            ("external-secrets", OBJECTS | VAULT),
+            ("vault-agent", OBJECTS | VAULT),
+            ("csi", OBJECTS | AWS),
+        )
+    ),
+    Row(
+        "secrets.source", "external-secrets", EXTERNAL_SECRET, "kind", "ExternalSecret", also=ASKED
+    ),
+    Row(
+        "secrets.source",
+        "vault-agent",
+        DEPLOYMENT,
+        f"{VAULT_SAYS}agent-inject]",
+        "true",
+        also=ASKED,
+    ),
+    Row("secrets.source", "csi", CLASS, "kind", "SecretProviderClass", also=ASKED),
+    *(
+        Row("secrets.existingSecret", "team", DEPLOYMENT, path, "team", OF_SOMEBODY)
+        for path in (
+            f"{VOLUMES}[secrets].secret.secretName",
+            f"{VOLUMES}[secrets-required].secret.secretName",
+        )
+    ),
+    *(
+        Row("secrets.keys", {"SECRET_KEY": "key"}, owner, path, expected, base)
+        for owner, path, expected, base in (
+            (DEPLOYMENT, f"{VOLUMES}[secrets].secret.items[0].key", "key", OF_SOMEBODY),
+            (DEPLOYMENT, f"{VOLUMES}[secrets-required].secret.items[0].key", "key", OF_SOMEBODY),
+            (DEPLOYMENT, f"{VOLUMES}[secrets].secret.items[0].key", "session.key", SYNCED),
+            (
+                DEPLOYMENT,
+                f"{CONTAINER}.env[SECRET_KEY].valueFrom.secretKeyRef.key",
+                "key",
+                OF_SOMEBODY | {"secrets.inject": "env"},
+            ),
+            (
+                DEPLOYMENT,
+                f"{VAULT_SAYS}agent-inject-template-SECRET_KEY]",
+                '{{ with secret "secret/data/shop/session" }}'
+                '{{ with index .Data.data "key" }}{{ . }}{{ end }}{{ end }}',
+                BY_AGENT,
+            ),
+        )
+    ),
+    *(
+        Row(f"secrets.objects.{name}", "team", owner, path, expected, base)
+        for name, number, file in (
+            ("session", 0, "SECRET_KEY"),
+            ("database", 1, "DATABASE_PASSWORD"),
+        )
+        for owner, path, expected, base in (
+            (EXTERNAL_SECRET, f"spec.dataFrom[{number}].extract.key", "team", SYNCED),
+            (DEPLOYMENT, f"{VAULT_SAYS}agent-inject-secret-{file}]", "secret/data/team", BY_AGENT),
+        )
+    ),
+    Row("secrets.refreshInterval", "30s", EXTERNAL_SECRET, "spec.refreshInterval", "30s", SYNCED),
+    Row(
+        "secrets.refreshInterval",
+        "30s",
+        DEPLOYMENT,
+        f"{VAULT_SAYS}template-static-secret-render-interval]",
+        "30s",
+        BY_AGENT,
+    ),
+    Row(
+        "secrets.externalSecrets.store.name",
+        "team",
+        EXTERNAL_SECRET,
+        "spec.secretStoreRef.name",
+        "team",
+        STORED,
+    ),
+    Row(
+        "secrets.externalSecrets.store.kind",
+        "ClusterSecretStore",
+        EXTERNAL_SECRET,
+        "spec.secretStoreRef.kind",
+        "ClusterSecretStore",
+        STORED,
+    ),
+    Row(
+        "secrets.csi.secretProviderClass",
+        "team",
+        DEPLOYMENT,
+        f"{VOLUMES}[secrets].csi.volumeAttributes.secretProviderClass",
+        "team",
+        {"secrets.source": "csi", "secrets.csi.secretProviderClass": "shop"},
+    ),
+    *(
+        Row(f"secrets.vault.{name}", value, owner, path, expected, base)
+        for name, value, owner, path, expected, base in (
+            ("address", URL, STORE, f"{OF_VAULT}.server", URL, SYNCED),
+            ("address", URL, DEPLOYMENT, f"{VAULT_SAYS}service]", URL, BY_AGENT),
+            ("address", URL, CLASS, "spec.parameters.vaultAddress", URL, BY_DRIVER),
+            ("address", URL, f"{POLICY}-service", "spec.egress[2].ports[0].port", 443, BY_AGENT),
+            ("namespace", "team", STORE, f"{OF_VAULT}.namespace", "team", SYNCED),
+            ("namespace", "team", DEPLOYMENT, f"{VAULT_SAYS}namespace]", "team", BY_AGENT),
+            ("namespace", "team", CLASS, "spec.parameters.vaultNamespace", "team", BY_DRIVER),
+            ("role", "team", STORE, f"{LOGIN}.role", "team", SYNCED),
+            ("role", "team", DEPLOYMENT, f"{VAULT_SAYS}role]", "team", BY_AGENT),
+            ("role", "team", CLASS, "spec.parameters.roleName", "team", BY_DRIVER),
+            ("authPath", "a/b", STORE, f"{LOGIN}.mountPath", "a/b", SYNCED),
+            ("authPath", "a/b", DEPLOYMENT, f"{VAULT_SAYS}auth-path]", "auth/a/b", BY_AGENT),
+            ("authPath", "a/b", CLASS, "spec.parameters.vaultAuthMountPath", "a/b", BY_DRIVER),
+            ("audience", URL, STORE, f"{LOGIN}.serviceAccountRef.audiences", [URL], SYNCED),
+            ("audience", URL, DEPLOYMENT, f"{TOKEN}.audience", URL, BY_AGENT),
+            ("audience", URL, CLASS, "spec.parameters.audience", URL, BY_DRIVER),
+            ("kvMount", "kv", STORE, f"{OF_VAULT}.path", "kv", SYNCED),
+            (
+                "kvMount",
+                "kv",
+                DEPLOYMENT,
+                f"{VAULT_SAYS}agent-inject-secret-SECRET_KEY]",
+                "kv/data/shop/session",
+                BY_AGENT,
+            ),
+            (
+                "databasePath",
+                "db/creds/shop",
+                DEPLOYMENT,
+                f"{VAULT_SAYS}agent-inject-secret-DATABASE_PASSWORD]",
+                "db/creds/shop",
+                BY_AGENT
+                | {"secrets.objects.database": "", "secrets.vault.databasePath": "a/creds/b"},
+            ),
+            ("caSecret", "ca", STORE, f"{OF_VAULT}.caProvider.name", "ca", SYNCED),
+            ("caSecret", "ca", DEPLOYMENT, f"{VAULT_SAYS}tls-secret]", "ca", BY_AGENT),
+            ("caKey", "ca.pem", STORE, f"{OF_VAULT}.caProvider.key", "ca.pem", SYNCED | TRUSTED),
+            (
+                "caKey",
+                "ca.pem",
+                DEPLOYMENT,
+                f"{VAULT_SAYS}ca-cert]",
+                "/vault/tls/ca.pem",
+                BY_AGENT | TRUSTED,
+            ),
+            ("providerCAFile", "/ca", CLASS, "spec.parameters.vaultCACertPath", "/ca", BY_DRIVER),
+        )
+    ),
+    Row("secrets.aws.region", "us-east-1", STORE, f"{OF_AWS}.region", "us-east-1", SYNCED_FROM_AWS),
+    Row(
+        "secrets.aws.region",
+        "us-east-1",
+        CLASS,
+        "spec.parameters.region",
+        "us-east-1",
+        BY_DRIVER_FROM_AWS,
+    ),
+    *(
+        Row(
+            "secrets.aws.roleARN",
+            ROLE.replace("shop", "team"),
+            f"ServiceAccount/{account}",
+            "metadata.annotations.[eks.amazonaws.com/role-arn]",
+            ROLE.replace("shop", "team"),
+            base,
+        )
+        for account, base in (
+            ("flask-app-secrets", SYNCED_FROM_AWS),
+            ("flask-app", BY_DRIVER_FROM_AWS),
+        )
+    ),
+    Row("networkPolicy.vault", PEERS, f"{POLICY}-service", "spec.egress[2].to", PEERS, BY_AGENT),
     Row("secrets.inject", "env", DEPLOYMENT, f"{CONTAINER}.env[SECRETS_FROM].value", "env"),
     Row("secrets.inject", "env", DEPLOYMENT, f"{POD}.volumes[secrets]", None),
     Row("secrets.inject", "env", DEPLOYMENT, f"{CONTAINER}.volumeMounts[secrets]", None),
