@@ -19,6 +19,7 @@ from app.secret_files import Redactor
 from app.settings import Settings
 from local.postgres import Postgres
 from tests.integration.rotation import Rotation
+from tests.integration.service import Service
 from tests.mount import Mount
 
 
@@ -101,6 +102,30 @@ def start(database: Database) -> Iterator[Callable[[Settings], Flask]]:
     for app in apps:
         app.extensions["database"].engine.dispose()
     database.execute("TRUNCATE notes RESTART IDENTITY")
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Service]]:
+    """Return a function that starts gunicorn with some settings; each is ended."""
+    services: list[Service] = []
+
+    def serve(**settings: str) -> Service:
+        services.append(Service.start(tmp_path / f"output-{len(services)}", settings))
+        return services[-1]
+
+    yield serve
+    for service in services:
+        service.stop()
+
+
+@pytest.fixture
+def settings_of(database: Database) -> dict[str, str]:
+    return {
+        "SECRETS_DIR": str(database.root / "secrets"),
+        "DATABASE_HOST": database.server.host,
+        "DATABASE_PORT": str(database.server.port),
+        "DATABASE_SSLMODE": "disable",
+    }
 
 
 @pytest.fixture

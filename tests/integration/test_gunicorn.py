@@ -10,91 +10,20 @@ import ssl
 import subprocess
 import sys
 import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
 import psutil
 import pytest
 
-from app.keeper.certificates import KeyPair, new_authority, new_certificate
-from tests.integration.conftest import Database
+from app.keeper.certificates import new_authority, new_certificate
+from tests.integration.service import ROOT, Service, listens, write_certificate
 from tests.mount import SECRETS, Mount
 
-ROOT = Path(__file__).parents[2]
 AUTHORITY = new_authority("test CA")
 
 WaitFor = Callable[..., None]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@dataclass
-class Service:
-    """A running gunicorn, and what it wrote."""
-
-    process: subprocess.Popen[bytes]
-    port: int
-    metrics_port: int
-    output: Path
-
-    def get(self, path: str, scheme: str = "http", cafile: Path | None = None) -> str:
-        context = ssl.create_default_context(cafile=cafile) if cafile else None
-        url = f"{scheme}://localhost:{self.port}{path}"
-        with urllib.request.urlopen(url, timeout=5, context=context) as answer:
-            text: str = answer.read().decode()
-            return text
-
-    def listens(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[..., Service]]:
-    """Return a function that starts gunicorn with some settings; each is ended."""
-    services: list[Service] = []
-
-    def serve(**settings: str) -> Service:
-        output = tmp_path / f"output-{len(services)}"
-        port, metrics_port = free_port(), free_port()
-        environment = {
-            **os.environ,
-            **settings,
-            "PORT": str(port),
-            "METRICS_PORT": str(metrics_port),
-            "PYTHONPATH": str(ROOT),
-        }
-        command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "app/gunicorn.conf.py")]
-        with output.open("wb") as file:
-            process = subprocess.Popen(
-                command, env=environment, cwd=tmp_path, stdout=file, stderr=file
-            )
-        services.append(Service(process, port, metrics_port, output))
-        return services[-1]
-
-    yield serve
-    for service in services:
-        if service.process.poll() is None:
-            service.process.terminate()
-            service.process.wait(30)
-
-
-@pytest.fixture
-def settings_of(database: Database) -> dict[str, str]:
-    return {
-        "SECRETS_DIR": str(database.root / "secrets"),
-        "DATABASE_HOST": database.server.host,
-        "DATABASE_PORT": str(database.server.port),
-        "DATABASE_SSLMODE": "disable",
-    }
 
 
 def test_serves_requests_and_metrics_from_one_worker(
@@ -103,11 +32,8 @@ def test_serves_requests_and_metrics_from_one_worker(
     service = serve(**settings_of)
     wait_for(service.listens, "a listening socket")
     assert json.loads(service.get("/readyz")) == {"status": "ok"}
-    with urllib.request.urlopen(
-        f"http://localhost:{service.metrics_port}/metrics", timeout=5
-    ) as answer:
-        scraped = answer.read().decode()
-    assert 'http_requests_total{method="GET",route="/readyz",status="200"} 1.0' in scraped
+    counted = 'http_requests_total{method="GET",route="/readyz",status="200"} 1.0'
+    assert counted in service.metrics()
     assert service.output.read_text().count("Booting worker") == 1
 
 
@@ -262,8 +188,7 @@ def test_the_service_redacts_what_it_logs_and_counts_it(
     # the line is written once the answer is out
     line = "GET /a/path/with/[redacted] 404"
     wait_for(lambda: line in service.output.read_text(), "the request's line")
-    with urllib.request.urlopen(f"http://localhost:{service.metrics_port}/metrics") as answer:
-        assert "log_redactions_total 1.0" in answer.read().decode()
+    assert "log_redactions_total 1.0" in service.metrics()
     assert password not in service.output.read_text()
 
 
@@ -314,12 +239,7 @@ def test_survives_a_reload(
     service.process.send_signal(signal.SIGHUP)
     wait_for(lambda: service.output.read_text().count("Booting worker") == 2, "a new worker")
     wait_for(lambda: "Worker exiting" in service.output.read_text(), "the old worker's end")
-
-    def has_metrics() -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", service.metrics_port)) == 0
-
-    wait_for(has_metrics, "the new worker's metrics")
+    wait_for(lambda: listens(service.metrics_port), "the new worker's metrics")
     assert json.loads(service.get("/livez")) == {"status": "ok"}
 
 
@@ -363,12 +283,6 @@ def test_a_malformed_setting_stops_the_start_with_one_line(
     service = serve(SECRETS_DIR=str(mount.folder), LOG_LEVEL="LOUD")
     assert service.process.wait(30) == 1
     assert service.output.read_text().startswith("can't start: LOG_LEVEL has to be one of DEBUG")
-
-
-def write_certificate(folder: Path, pair: KeyPair) -> None:
-    folder.mkdir(exist_ok=True)
-    (folder / "tls.key").write_text(pair.key)
-    (folder / "tls.crt").write_text(pair.certificate)
 
 
 def serial_number(service: Service, cafile: Path) -> str:

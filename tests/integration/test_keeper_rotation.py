@@ -37,7 +37,7 @@ from app.keeper.state import ANNOUNCED, IDLE, PROMOTED, State
 from app.secret_files import Redactor
 from app.settings import Settings
 from tests.integration.conftest import Database
-from tests.integration.test_gunicorn import free_port
+from tests.integration.service import free_port
 from tests.integration.test_rotation import Load
 from tests.integration.test_session import visits
 

@@ -17,7 +17,7 @@ import psutil
 import psycopg
 import pytest
 
-from tests.integration.test_gunicorn import free_port
+from tests.integration.service import free_port
 
 ROOT = Path(__file__).parents[2]
 

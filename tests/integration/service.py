@@ -1,0 +1,83 @@
+"""The service under gunicorn, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.keeper.certificates import KeyPair
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@dataclass
+class Service:
+    """A running gunicorn, and what it wrote."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    metrics_port: int
+    output: Path
+
+    @classmethod
+    def start(cls, output: Path, settings: Mapping[str, str]) -> Service:
+        port, metrics_port = free_port(), free_port()
+        environment = {
+            **os.environ,
+            **settings,
+            "PORT": str(port),
+            "METRICS_PORT": str(metrics_port),
+            "PYTHONPATH": str(ROOT),
+        }
+        command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "app/gunicorn.conf.py")]
+        with output.open("wb") as file:
+            process = subprocess.Popen(
+                command, env=environment, cwd=output.parent, stdout=file, stderr=file
+            )
+        return cls(process, port, metrics_port, output)
+
+    def get(self, path: str, scheme: str = "http", cafile: Path | None = None) -> str:
+        context = ssl.create_default_context(cafile=cafile) if cafile else None
+        url = f"{scheme}://localhost:{self.port}{path}"
+        with urllib.request.urlopen(url, timeout=5, context=context) as answer:
+            text: str = answer.read().decode()
+            return text
+
+    def metrics(self) -> str:
+        url = f"http://localhost:{self.metrics_port}/metrics"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            text: str = answer.read().decode()
+            return text
+
+    def listens(self) -> bool:
+        return listens(self.port)
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(30)
+
+
+def write_certificate(folder: Path, pair: KeyPair) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "tls.key").write_text(pair.key)
+    (folder / "tls.crt").write_text(pair.certificate)
