@@ -20,7 +20,7 @@ run: $(VENV)/installed ## Serve on http://127.0.0.1:8080 with a PostgreSQL of it
 	@$(BIN)/python -m local
 
 .PHONY: test
-test: $(VENV)/installed ## Run the unit, integration and chart tests (TEST_ARGS=… for pytest)
+test: $(VENV)/installed .venv-moto/installed ## Run the unit, integration and chart tests (TEST_ARGS=… for pytest)
 	PYTHONDEVMODE=1 PYTHONWARNINGS=error $(BIN)/pytest --numprocesses logical --maxprocesses 4 $(TEST_ARGS)
 
 .PHONY: bench
@@ -51,6 +51,7 @@ lock: $(VENV)/installed ## Pin the newest versions that pyproject.toml allows, w
 	$(BIN)/uv pip compile pyproject.toml $(LOCK) --output-file requirements/service.txt
 	$(BIN)/uv pip compile pyproject.toml --group dev $(LOCK) --output-file requirements/dev.txt
 	$(BIN)/uv pip compile --group pyproject.toml:checkov $(LOCK) --output-file requirements/checkov.txt
+	$(BIN)/uv pip compile --group pyproject.toml:moto $(LOCK) --output-file requirements/moto.txt
 
 .PHONY: image
 image: ## Build the image flask-app:dev
@@ -82,6 +83,7 @@ destroy: ## Remove the kind cluster with everything in it
 
 $(VENV)/installed: requirements/dev.txt
 .venv-checkov/installed: requirements/checkov.txt
+.venv-moto/installed: requirements/moto.txt
 %/installed:
 	@test -n "$(PYTHON)" || { echo 'Python 3.11 or later is missing: install it from' \
 		'https://www.python.org/downloads/, or name one: PYTHON=/path/to/python3 make ...' >&2; exit 1; }
