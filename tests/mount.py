@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from app.keeper.folder_secrets import FolderSecrets
+from app.keeper.folder_secrets import FolderSecrets, _write_generation
+from app.secret_files import Secret
 
 #: Made for these tests, and valid: long enough, and no placeholder.
 SECRETS = {
@@ -27,6 +28,13 @@ class Mount:
     def write(self, values: Mapping[str, str]) -> None:
         """Swap in a generation in which these values are changed."""
         self._objects.patch(self._objects.get(self.folder.name), values)
+
+    def replace(self, values: Mapping[str, str]) -> None:
+        """Swap in a generation with these values and no others."""
+        _write_generation(self.folder, {name: Secret(name, values[name]) for name in values})
+        for link in self.folder.glob("[!.]*"):
+            if link.name not in values:
+                link.unlink()
 
     def tamper(self, name: str, content: bytes | None) -> Path:
         """Change a file in place, or remove it with None; return its path."""

@@ -18,7 +18,7 @@ from app.keeper.plan import Plan
 from app.secret_files import Redactor
 from app.settings import Settings
 from local.postgres import Postgres
-from tests.integration.rotation import Rotation
+from tests.integration.rotation import Rotation, restore
 from tests.integration.service import Service
 from tests.mount import Mount
 
@@ -71,9 +71,8 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
 @pytest.fixture
 def rotation(database: Database, mount: Mount) -> Iterator[Rotation]:
     """Return a rotation of the server's two roles, which then are as they were."""
-    rotation = Rotation(database, mount)
-    yield rotation
-    rotation.restore()
+    yield Rotation(database, mount)
+    restore(database)
 
 
 @pytest.fixture

@@ -37,25 +37,37 @@ class Rotation:
 
     def sessions(self) -> int:
         """Count the sessions of the role that is not in use."""
-        idle = ROLES[(self.turn + 1) % 2]
-        statement = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{idle}'"
-        return int(str(self.database.execute(statement)[0][0]))
+        return sessions(self.database, self._idle())
 
     def lock_out(self) -> None:
         """Take the login of the old role away, and end the sessions that it still has."""
-        idle = ROLES[(self.turn + 1) % 2]
-        self.database.execute(f"ALTER ROLE {idle} NOLOGIN PASSWORD NULL")
-        self.database.execute(
-            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{idle}'"
-        )
+        lock_out(self.database, self._idle())
 
     def rotate(self) -> None:
         """Publish a new pair; the old one still works."""
         self.publish(self.let_in())
 
-    def restore(self) -> None:
-        """Give the roles back to the Secret that the server was prepared with."""
-        login = Folder(self.database.root / "secrets", KEYS).read()
-        password = login["DATABASE_PASSWORD"].reveal()
-        self.database.execute("ALTER ROLE flask_app_b NOLOGIN PASSWORD NULL")
-        self.database.execute(f"ALTER ROLE flask_app_a LOGIN PASSWORD '{password}'")
+    def _idle(self) -> str:
+        return ROLES[(self.turn + 1) % 2]
+
+
+def sessions(database: Database, role: str) -> int:
+    """Count the sessions of a role."""
+    statement = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{role}'"
+    return int(str(database.execute(statement)[0][0]))
+
+
+def lock_out(database: Database, role: str) -> None:
+    """Take the login of a role away, and end the sessions that it still has."""
+    database.execute(f"ALTER ROLE {role} NOLOGIN PASSWORD NULL")
+    database.execute(
+        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'"
+    )
+
+
+def restore(database: Database) -> None:
+    """Give the roles back to the Secret that the server was prepared with."""
+    login = Folder(database.root / "secrets", KEYS).read()
+    password = login["DATABASE_PASSWORD"].reveal()
+    database.execute("ALTER ROLE flask_app_b NOLOGIN PASSWORD NULL")
+    database.execute(f"ALTER ROLE flask_app_a LOGIN PASSWORD '{password}'")
