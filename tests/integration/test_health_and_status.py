@@ -22,7 +22,6 @@ from app.secret_files import Folder, SecretStore
 from app.settings import Settings
 from tests.integration.conftest import Database
 from tests.integration.rotation import ROLES, Rotation
-from tests.mount import SECRETS
 
 #: A password that nobody has.
 WRONG = "wrong-pw-0c4f1b7be2a94f61"
@@ -115,14 +114,20 @@ class Follower:
 
     def __init__(self, app: Flask) -> None:
         self.client = app.test_client()
+        self._store: SecretStore = app.extensions["secrets"]
         self._registry = app.extensions["metrics"].registry
+
+    def has_refused(self) -> bool:
+        """Tell whether /status has something that is refused."""
+        return bool(self.client.get("/status").get_json()["secrets"]["refused"])
 
     def refused(self) -> Any:
         """Return what /status tells is refused, once the metrics and the requests agree."""
         (sample,) = self._ask_for("secrets_refused")
         assert self.client.post("/api/notes", json={"text": "it goes on"}).status_code == 201
         status = self.client.get("/status")
-        for value in (SECRETS["SECRET_KEY"], SECRETS["DATABASE_PASSWORD"], WRONG, "/secrets:"):
+        known = [secret.reveal() for secret in self._store.current().confidential()]
+        for value in (*known, WRONG):
             assert value not in status.text
         refused = status.get_json()["secrets"]["refused"]
         assert sample.value == bool(refused)
@@ -185,13 +190,14 @@ def test_the_same_is_told_of_plain_files(
     if fault is not None:
         file.write_bytes(fault)
         file.chmod(0o400)
-    wait_for(lambda: service.refused() is not None, "the refusal")
+    wait_for(service.has_refused, "the refusal")
     reason = "is missing" if fault is None else "is empty"
     assert service.refused() == {"key": "DATABASE_PASSWORD", "reason": reason}
     file.unlink(missing_ok=True)
     file.write_bytes(password)
     file.chmod(0o400)
-    wait_for(lambda: service.refused() is None, "the end of the refusal")
+    wait_for(lambda: not service.has_refused(), "the end of the refusal")
+    assert service.refused() is None
 
 
 def test_a_pair_that_the_database_refuses_is_told_without_what_it_said(
