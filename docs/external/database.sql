@@ -1,0 +1,11 @@
+-- What the service finds in its database, after app/keeper/schema.sql: the group whose members may
+-- use the tables. The keeper does the same where it has the database's administrator. Run by the
+-- owner of the database, who may make roles (CREATEROLE).
+CREATE ROLE flask_app_service NOLOGIN;
+REVOKE ALL ON DATABASE flask_app FROM PUBLIC;
+GRANT CONNECT ON DATABASE flask_app TO flask_app_service;
+GRANT USAGE ON SCHEMA public TO flask_app_service;
+GRANT SELECT, INSERT, DELETE ON public.notes TO flask_app_service;
+-- two logins, of which one is in use; neither has a password yet, so that nobody can log in
+CREATE ROLE notes_1 LOGIN IN ROLE flask_app_service;
+CREATE ROLE notes_2 LOGIN IN ROLE flask_app_service;
