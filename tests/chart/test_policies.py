@@ -122,8 +122,7 @@ def vault_reads(rendered: Rendered, source: str) -> set[str]:
 def aws_reads(rendered: Rendered, source: str) -> Grants:
     """Return the objects that are read from AWS Secrets Manager, each with every call for it."""
     if source == "csi":
-        # https://github.com/aws/secrets-store-csi-driver-provider-aws#rotation: it asks first
-        # whether there is a newer version
+        # told by the driver which version it has, the provider asks first whether it is current
         names = {one["objectName"] for one in provider_objects(rendered)}
         calls = ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"]
     else:
