@@ -98,6 +98,11 @@
 {{- fail (printf "two sources of secrets: secrets.source is %s, and %s belongs to %s. Set secrets.source=%s, or leave %s empty." $source $path (join ", " $sources) (first $sources) $path) -}}
 {{- end -}}
 {{- end -}}
+{{- range $file := keys .Values.secrets.keys | sortAlpha -}}
+{{- if include "flask-app.isSecretValue" (get $.Values.secrets.keys $file) -}}
+{{- fail (printf "secrets.keys has something under %s that looks like a secret: it takes the name of a key, and the value stays at its source." $file) -}}
+{{- end -}}
+{{- end -}}
 {{- if and (eq $source "keeper") .Values.secrets.keys -}}
 {{- fail "secrets.keys says what keys are called at another source, and secrets.source is keeper, which makes them itself: leave it empty." -}}
 {{- end -}}

@@ -39,10 +39,11 @@ class Failure:
 
 @dataclass
 class Load:
-    """Constant load on https://localhost:PORT, from the `with` statement to its end."""
+    """Constant load on https://HOST:PORT, from the `with` statement to its end."""
 
     port: int
     authorities: Path
+    host: str = "localhost"
     failures: list[Failure] = field(default_factory=list)
     lost_sessions: list[Failure] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -137,7 +138,7 @@ class Load:
         if cookie:
             headers["Cookie"] = cookie
         try:
-            with connection(self.port, self.authorities) as server:
+            with connection(self.port, self.authorities, self.host) as server:
                 server.request(method, path, body or None, headers)
                 answer = server.getresponse()
                 text = answer.read().decode()
@@ -193,10 +194,12 @@ def visits_in(page: str) -> int:
 
 
 @contextmanager
-def connection(port: int, authorities: Path) -> Iterator[http.client.HTTPSConnection]:
+def connection(
+    port: int, authorities: Path, host: str = "localhost"
+) -> Iterator[http.client.HTTPSConnection]:
     """Connect anew, trusting what stands in `authorities` at this moment."""
     context = ssl.create_default_context(cafile=str(authorities))
-    server = http.client.HTTPSConnection("localhost", port, timeout=10, context=context)
+    server = http.client.HTTPSConnection(host, port, timeout=10, context=context)
     try:
         yield server
     finally:

@@ -57,8 +57,11 @@ class Release:
         """Run helm in the release's namespace."""
         return self.cluster.run("helm", *arguments, "--namespace", self.cluster.namespace)
 
-    def upgrade(self, *values: str, chart: Path = ROOT / "chart") -> None:
-        """Install or upgrade it, with some values turned, and the image that is there."""
+    def upgrade(self, *values: str, chart: Path = ROOT / "chart", wait: bool = True) -> None:
+        """Install or upgrade it, with some values turned, and the image that is there.
+
+        :param wait: until its pods are ready and the keeper is done.
+        """
         repository, _, tag = self.image.partition(":")
         here = (f"image.repository={repository}", "keeper.settleSeconds=5")
         # the tests say when the keeper runs
@@ -66,7 +69,7 @@ class Release:
         self.helm(
             *("upgrade", "--install", self.cluster.fullname, str(chart)),
             *("--set-string", f"image.tag={tag}", *(f"--set={value}" for value in turned)),
-            *("--wait", "--wait-for-jobs", "--timeout", "4m"),
+            *(("--wait", "--wait-for-jobs", "--timeout", "4m") if wait else ()),
         )
 
     def rollback(self, revision: int) -> None:

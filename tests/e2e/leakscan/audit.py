@@ -70,7 +70,7 @@ def events(target: Target) -> Reading:
     cluster = target.cluster
     # the log's clock; without a Z, so that fractions of this second come after it
     since = cluster.node("date", "--utc", "+%FT%T").strip()
-    names = _of_the_release(target)
+    names = _of_the_keeper(target)
     seen = Events(cluster.namespace, since)
     read: Deed = (USER, "list", "")
     _wait_for(target, read, since)
@@ -90,16 +90,19 @@ def events(target: Target) -> Reading:
             yield Fault("all files", f"no {verb} of {f'secrets {name}'.strip()} by {user}")
 
 
-def _of_the_release(target: Target) -> frozenset[str]:
-    """List the Secrets, which is the read that has to be in the log, and return the release's."""
+def _of_the_keeper(target: Target) -> frozenset[str]:
+    """List the Secrets, which is the read that has to be in the log, and return the keeper's."""
     label = "app.kubernetes.io/instance"
+    told = {name: json.loads(text)["metadata"] for name, text in target.reader.metadata().items()}
     names = frozenset(
         name
-        for name, told in target.reader.metadata().items()
-        if json.loads(told)["metadata"].get("labels", {}).get(label) == target.cluster.fullname
+        for name, metadata in told.items()
+        if metadata.get("labels", {}).get(label) == target.cluster.fullname
+        # External Secrets gives the labels of its ExternalSecret to what it owns
+        and "ownerReferences" not in metadata
     )
     if not names:
-        raise Unreadable("there is no Secret of the release")
+        raise Unreadable("there is no Secret of the keeper")
     return names
 
 

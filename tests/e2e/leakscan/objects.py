@@ -37,7 +37,7 @@ def namespace(target: Target) -> Reading:
     for item in objects:
         yield Sample(_name(item), json.dumps(item).encode())
     secrets = target.reader.metadata()
-    if f"{cluster.fullname}-secrets" not in secrets:
+    if f"{cluster.fullname}-database-admin" not in secrets:
         raise Unreadable("the release's Secrets are not among those that were listed")
     for name, metadata in secrets.items():
         yield Sample(f"secret/{name}: metadata", metadata)

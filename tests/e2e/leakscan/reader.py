@@ -17,6 +17,8 @@ from app.keeper.objects import PUBLIC_KEYS
 from app.secret_files import Secret
 from tests.e2e.cluster import Cluster
 
+from .origin import Origin, from_files, origin_of
+
 #: The name of its ServiceAccount, which is outside of the release's namespace, and of its Role.
 IDENTITY: Final = "leak-scan"
 HOME: Final = "default"
@@ -47,13 +49,22 @@ class Reader:
         self._api = api
 
     def values(self) -> list[Secret]:
-        """Return every value of the release that is secret, named as `flask-app-tls/tls.key`."""
-        return [
+        """Return every value of the release that is secret, named as `flask-app-tls/tls.key`.
+
+        Those that the service reads are among them, wherever they are from.
+        """
+        origin = self._origin()
+        found = [
             Secret(f"{name}/{key}", value.decode())
             for name, data in self._data(f"app.kubernetes.io/instance={self._cluster.fullname}")
             for key, value in data.items()
-            if value and key not in PUBLIC_KEYS
+            if name != origin.name and value and key not in PUBLIC_KEYS
         ]
+        if not origin.name:
+            return found + from_files(self._cluster)
+        for _, data in self._data(fields=f"metadata.name={origin.name}"):
+            found += origin.confidential(data)
+        return found
 
     def login(self) -> dict[str, Secret]:
         """Return the user name and the password of the database's administrator."""
@@ -63,10 +74,12 @@ class Reader:
 
     def others(self) -> dict[str, bytes]:
         """Return every value of the Secrets that are not the release's, by name and key."""
+        origin = self._origin()
         return {
             f"{name}/{key}": value
             for name, data in self._data(f"app.kubernetes.io/instance!={self._cluster.fullname}")
             for key, value in data.items()
+            if name != origin.name
         }
 
     def metadata(self) -> dict[str, bytes]:
@@ -77,6 +90,10 @@ class Reader:
             ).encode()
             for item in self._list()
         }
+
+    def _origin(self) -> Origin:
+        found = self._cluster.kubectl("get", "deployment", self._cluster.fullname, "--output=json")
+        return origin_of(json.loads(found))
 
     def _data(
         self, selector: str = "", fields: str = ""
