@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from app.keeper.folder_secrets import FolderSecrets, _write_generation
+from app.keeper.folder_secrets import FolderSecrets, write_generation
 from app.secret_files import Secret
 
 #: Made for these tests, and valid: long enough, and no placeholder.
@@ -31,7 +31,7 @@ class Mount:
 
     def replace(self, values: Mapping[str, str]) -> None:
         """Swap in a generation with these values and no others."""
-        _write_generation(self.folder, {name: Secret(name, values[name]) for name in values})
+        write_generation(self.folder, {name: Secret(name, values[name]) for name in values})
         for link in self.folder.glob("[!.]*"):
             if link.name not in values:
                 link.unlink()

@@ -59,7 +59,7 @@ class FolderSecrets:
                 after = {**before.data, **{key: Secret(key, value) for key, value in data.items()}}
                 noted = {**before.notes, **notes}
                 files = {**after, NOTES: Secret(NOTES, json.dumps(noted))}
-                version = _write_generation(folder, files)
+                version = write_generation(folder, files)
         except OSError as error:
             raise Unavailable(f"can't write {folder}: {_why(error)}", transient=False) from None
         return StoredSecret(secret.name, version, after, noted)
@@ -83,7 +83,7 @@ def _read_generation(name: str, version: str, folder: Path) -> StoredSecret:
     return StoredSecret(name, version, data, json.loads(noted.reveal()) if noted else {})
 
 
-def _write_generation(folder: Path, data: Mapping[str, Secret]) -> str:
+def write_generation(folder: Path, data: Mapping[str, Secret]) -> str:
     """Write a timestamped folder and swap `..data` to it, as the kubelet does.
 
     https://github.com/kubernetes/kubernetes/blob/master/pkg/volume/util/atomic_writer.go

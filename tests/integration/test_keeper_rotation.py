@@ -37,8 +37,8 @@ from app.keeper.state import ANNOUNCED, IDLE, PROMOTED, State
 from app.secret_files import Redactor
 from app.settings import Settings
 from tests.integration.conftest import Database
+from tests.integration.load import Load
 from tests.integration.service import free_port
-from tests.integration.test_rotation import Load
 from tests.integration.test_session import visits
 
 pytestmark = pytest.mark.skipif(

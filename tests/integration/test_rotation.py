@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-import sqlalchemy
-from sqlalchemy import NullPool, text
+from sqlalchemy import NullPool
 
 from app import KEYS
 from app.database import POOL
 from app.database import Database as ServiceDatabase
 from app.secret_files import Folder, SecretStore
 from app.settings import Settings
+from tests.integration.load import THREADS, Load
 from tests.integration.rotation import ROLES, Rotation
 
-THREADS = 8
 ROTATIONS = 6
 
 POOLS: dict[str, Mapping[str, Any]] = {
@@ -26,38 +24,6 @@ POOLS: dict[str, Mapping[str, Any]] = {
     "a recycling pool": {**POOL, "pool_recycle": 0},
     "NullPool": {"poolclass": NullPool},
 }
-
-
-class Load:
-    """Threads that ask the database all the time, and what came of it."""
-
-    def __init__(self, database: ServiceDatabase, threads: int = THREADS) -> None:
-        self.database = database
-        self.queries = 0
-        self.roles: set[str] = set()
-        self.failures: list[str] = []
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(threads)]
-
-    def _ask(self) -> None:
-        while not self._stop.is_set():
-            try:
-                with self.database.begin() as connection:
-                    self.roles.add(connection.execute(text("SELECT current_user")).scalar_one())
-                self.queries += 1
-            except sqlalchemy.exc.SQLAlchemyError as error:
-                self.failures.append(str(error))
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-        self.database.engine.dispose()
 
 
 @pytest.mark.parametrize("pool", POOLS)

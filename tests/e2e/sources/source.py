@@ -10,6 +10,9 @@ from typing import Any, ClassVar
 from tests.e2e.release import Release
 from tests.e2e.sources.manager import Manager
 
+#: By an earlier one, too.
+GONE = ("--ignore-not-found",)
+
 
 @dataclass
 class Deployed:
@@ -34,7 +37,7 @@ class Deployed:
     def remove(self) -> None:
         """Remove the Deployment: Helm would leave what was changed in it."""
         cluster = self.release.cluster
-        cluster.kubectl("delete", f"deployment/{cluster.fullname}", "--cascade=foreground")
+        cluster.kubectl("delete", f"deployment/{cluster.fullname}", "--cascade=foreground", *GONE)
 
 
 @dataclass

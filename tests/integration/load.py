@@ -1,0 +1,44 @@
+"""Those who ask the database all the time, as the service does."""
+
+from __future__ import annotations
+
+import threading
+
+import sqlalchemy
+from sqlalchemy import text
+
+from app.database import Database
+
+THREADS = 8
+
+
+class Load:
+    """Threads that ask the database all the time, and what came of it."""
+
+    def __init__(self, database: Database, threads: int = THREADS) -> None:
+        self.database = database
+        self.queries = 0
+        self.roles: set[str] = set()
+        self.failures: list[str] = []
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(threads)]
+
+    def _ask(self) -> None:
+        while not self._stop.is_set():
+            try:
+                with self.database.begin() as connection:
+                    self.roles.add(connection.execute(text("SELECT current_user")).scalar_one())
+                self.queries += 1
+            except sqlalchemy.exc.SQLAlchemyError as error:
+                self.failures.append(str(error))
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        self.database.engine.dispose()
