@@ -43,6 +43,9 @@ SOURCES: dict[str, Callable[[Release, Manager], Source]] = {
     "vault-agent": Agent,
     "csi": Driver,
 }
+#: Until the node has heard that a pod takes no more requests; there is one node.
+PAUSE = "preStopSeconds=2"
+
 #: Of each source: one at its start, one after it was rotated, and one after it came back.
 LOGINS = 1 + 3 * len(SOURCES)
 
@@ -139,7 +142,7 @@ def deployed(cluster: Cluster, definitions: list[str]) -> Iterator[Deployed]:
     """Install a release that the keeper fills, and make a manager its logins."""
     with namespace(cluster, "sources") as place:
         release = Release(place, image_of(cluster))
-        release.upgrade("preStopSeconds=0")
+        release.upgrade(PAUSE)
         vault.start(release)
         manager = Manager(place)
         manager.prepare(LOGINS)
@@ -150,7 +153,7 @@ def deployed(cluster: Cluster, definitions: list[str]) -> Iterator[Deployed]:
 def waiting(deployed: Deployed, request: pytest.FixtureRequest) -> Iterator[Source]:
     """Turn to the next source, which has everything but the password yet."""
     source = SOURCES[request.param](deployed.release, deployed.manager)
-    deployed.release.upgrade("preStopSeconds=0", *source.values, wait=False)
+    deployed.release.upgrade(PAUSE, *source.values, wait=False)
     source.begin()
     yield source
     source.end()
@@ -240,11 +243,13 @@ def test_a_pod_waits_for_a_key_and_says_which(
         assert deployed.manager.values["SECRET_KEY"] not in said_of(deployed, pod)
 
 
-def test_it_starts_when_it_is_there(deployed: Deployed, waiting: Source) -> None:
+def test_it_starts_when_it_is_there(deployed: Deployed, waiting: Source, wait_for: WaitFor) -> None:
     waiting.bring()
     cluster = deployed.release.cluster
     rollout = ("rollout", "status", f"deployment/{cluster.fullname}", "--timeout=180s")
     cluster.kubectl(*rollout)
+    there = ("get", "pods", "--selector", SERVICE, "--output=name")
+    wait_for(lambda: len(cluster.kubectl(*there).split()) == 2, "the end of the old pods", 60)
     found = status(deployed)
     assert len(found) == 2
     for one in found:
@@ -339,7 +344,7 @@ def test_the_leak_scan_finds_nothing(deployed: Deployed, waiting: Source) -> Non
 def test_the_keeper_is_the_source_again(deployed: Deployed) -> None:
     """The last one in this file: it ends where it began."""
     deployed.remove()  # with what a stand-in has changed in it
-    deployed.release.upgrade("preStopSeconds=0")
+    deployed.release.upgrade(PAUSE)
     for one in status(deployed):
         assert one["database"]["role"] in {"flask_app_a", "flask_app_b"}
     assert "Succeeded" in deployed.release.test()
