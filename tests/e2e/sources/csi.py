@@ -21,7 +21,7 @@ WRITE = """
 set -e
 umask 077
 mkdir -p {folder}
-chmod 0755 {folder}
+chmod 1777 {folder}
 new=$(mktemp -d {folder}/..XXXXXXXX)
 chmod 0755 "$new"
 {files}

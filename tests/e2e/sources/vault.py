@@ -16,7 +16,7 @@ from tests.e2e.release import Release
 NAME = "vault"
 PORT = 8200
 
-#: Who may read, as `sub` in the token.
+#: Its argument says who may read, as `sub` in a token.
 SERVER = r"""
 import base64, json, ssl, sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
