@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,15 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     for path in sorted((FOLDER.parent / "docs" / "external").glob("*.yaml"))
 }
 
-#: Values files that together turn everything, by name; "default" turns nothing.
+#: Values files that together turn everything, by name; "default" turns nothing. Of the examples,
+#: one for each source: the others have another manager.
 VARIANTS: dict[str, dict[str, Any]] = {
     path.name.removesuffix("-values.yaml"): yaml.safe_load(path.read_text())
     for path in sorted((FOLDER / "ci").glob("*-values.yaml"))
-} | EXAMPLES
+} | {
+    name: EXAMPLES[name]
+    for name in ("existing", "external-secrets-aws", "vault-agent-database", "csi-vault")
+}
 
 #: A database that is not the chart's, verified with a ConfigMap.
 OWN_DATABASE: dict[str, Any] = {
@@ -64,20 +69,43 @@ class Loader(yaml.CSafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class Files:
+    """What Helm renders. It is read when somebody asks for it, and once."""
+
+    def __init__(self, texts: dict[str, str]) -> None:
+        self.texts = texts
+
+    @cached_property
+    def pickled(self) -> bytes:
+        """The objects of each template."""
+        return pickle.dumps(
+            {
+                name.partition("/templates/")[2]: [
+                    document for document in yaml.load_all(text, Loader) if document
+                ]
+                for name, text in self.texts.items()
+                if name.endswith(".yaml")
+            }
+        )
+
+
 class Rendered:
     """The objects and the notes that the chart renders."""
 
-    def __init__(self, files: dict[str, str]) -> None:
-        self.notes = next(text for name, text in files.items() if name.endswith("NOTES.txt"))
-        #: The objects of each template, by its path below chart/templates.
-        self.templates: dict[str, list[Object]] = {
-            name.partition("/templates/")[2]: [
-                document for document in yaml.load_all(text, Loader) if document
-            ]
-            for name, text in files.items()
-            if name.endswith(".yaml")
-        }
-        self.objects = [one for objects in self.templates.values() for one in objects]
+    def __init__(self, files: Files) -> None:
+        self.notes = next(text for name, text in files.texts.items() if name.endswith("NOTES.txt"))
+        self._files = files
+
+    @cached_property
+    def templates(self) -> dict[str, list[Object]]:
+        """The objects of each template, by its path below chart/templates."""
+        found: dict[str, list[Object]] = pickle.loads(self._files.pickled)
+        return found
+
+    @cached_property
+    def objects(self) -> list[Object]:
+        """The objects of all templates."""
+        return [one for objects in self.templates.values() for one in objects]
 
     def names(self, template: str) -> list[str]:
         """Return the kind and name of each object of a template, sorted."""
@@ -164,7 +192,7 @@ def chart() -> helm_python.chart.Chart:
 @pytest.fixture(scope="session")
 def render(chart: helm_python.chart.Chart) -> Render:
     """Return a function that renders the chart with some values turned, as objects of one's own."""
-    kept: dict[str, bytes] = {}
+    kept: dict[str, Files] = {}
 
     def render(release: str = "flask-app", revision: int = 1, **values: Any) -> Rendered:
         key = repr((release, revision, values))
@@ -172,12 +200,11 @@ def render(chart: helm_python.chart.Chart) -> Render:
             if key not in kept:
                 # as an install does: the schema first
                 chart.validate_schema(chart.merge_values(values))
-                files = chart.render(values, name=release, namespace="shop", revision=revision)
-                kept[key] = pickle.dumps(Rendered(files))
+                texts = chart.render(values, name=release, namespace="shop", revision=revision)
+                kept[key] = Files(texts)
         except HelmError as error:
             raise Refused(str(error)) from None
-        rendered: Rendered = pickle.loads(kept[key])
-        return rendered
+        return Rendered(kept[key])
 
     return render
 

@@ -598,12 +598,9 @@ def refusal(render: Render, flat: Flat, release: str = "flask-app") -> str:
 @pytest.mark.parametrize(
     "check", CHECKS, ids=lambda check: f"{check.refused}-{check.sentence[:30]}"
 )
-def test_a_contradiction_is_refused(
-    chart: helm_python.chart.Chart, render: Render, check: Check
-) -> None:
-    # the schema alone would let it pass
-    chart.validate_schema(chart.merge_values(nested(check.refused)))
+def test_a_contradiction_is_refused(render: Render, check: Check) -> None:
     message = refusal(render, check.refused, check.release)
+    # by a template: the schema, which comes first, has let it pass
     assert message.startswith("execution error at (flask-app/templates/checks.yaml:")
     assert check.sentence in message
     for accepted in check.accepted:
@@ -617,12 +614,13 @@ def test_every_check_is_tested(render: Render) -> None:
     # one that is written in another way would be overlooked
     assert len(sentences) == len(re.findall(r"(?:\{\{-?|[|(]) *(?:fail|required)\b", text))
     assert len(sentences) >= 30
-    messages = "\n".join(refusal(render, check.refused, check.release) for check in CHECKS)
-    untested = [
-        sentence
-        for sentence in sentences
-        if not re.search(".+".join(map(re.escape, re.split("%[sv]", sentence))), messages)
-    ]
+    untested = [".+".join(map(re.escape, re.split("%[sv]", one))) for one in sentences]
+    # first one of each kind, since many are of one sentence; then all of them
+    one_of_each = {check.sentence[:24]: check for check in CHECKS}.values()
+    for check in (*one_of_each, *CHECKS):
+        if untested:
+            message = refusal(render, check.refused, check.release)
+            untested = [sentence for sentence in untested if not re.search(sentence, message)]
     assert not untested
 
 

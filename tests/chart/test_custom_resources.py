@@ -14,10 +14,12 @@ import jsonschema
 import pytest
 import yaml
 
-from tests.chart.conftest import CUSTOM_KINDS, VARIANTS, Object, Render, Rendered
+from tests.chart.conftest import CUSTOM_KINDS, EXAMPLES, VARIANTS, Object, Render, Rendered
 
 #: Schemas by API version and kind.
 Definitions = dict[tuple[str, str], Object]
+
+ALL = VARIANTS | EXAMPLES
 
 #: Kinds whose definition CRD_DIR may lack; where it has one, they are checked, too.
 MAY_LACK = {"BackendTLSPolicy", "HTTPRoute"}
@@ -95,7 +97,7 @@ def seen(render: Render) -> dict[tuple[str, str], Object]:
     """Return one object of each kind, from all variants."""
     return {
         (one["apiVersion"], one["kind"]): one
-        for values in VARIANTS.values()
+        for values in ALL.values()
         for one in custom(render(**values))
     }
 
@@ -116,10 +118,11 @@ def test_every_other_kind_has_a_definition(render: Render, definitions: Definiti
 
 
 @needs_definitions
+@pytest.mark.parametrize("name", ALL)
 def test_every_object_is_what_its_definition_says(
-    render: Render, definitions: Definitions, variant: dict[str, Any]
+    render: Render, definitions: Definitions, name: str
 ) -> None:
-    for one in custom(render(**variant)):
+    for one in custom(render(**ALL[name])):
         schema = definitions.get((one["apiVersion"], one["kind"]))
         if schema is None:
             assert one["kind"] in MAY_LACK

@@ -25,7 +25,7 @@ from tests.integration.load import Load
 from tests.integration.rotation import ROLES, lock_out, restore, sessions
 from tests.mount import Mount
 
-ROTATIONS = 4
+ROTATIONS = 2
 THREADS = 2
 
 Values = Mapping[str, str]

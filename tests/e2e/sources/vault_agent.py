@@ -23,10 +23,12 @@ TOKEN = "/var/run/secrets/vault.hashicorp.com/serviceaccount"
 SECURITY = HARDENED | {"runAsUser": 100, "runAsGroup": 1000, "readOnlyRootFilesystem": True}
 
 AGENT = r"""
-import json, os, ssl, sys, tempfile, time, urllib.error, urllib.request
+import json, os, signal, ssl, sys, tempfile, time, urllib.error, urllib.request
 from app.secret_files import forbid_core_dumps
 
 forbid_core_dumps()
+# as the first process of a container it would not end otherwise
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 folder, files = sys.argv[1], json.loads(sys.argv[2])
 is_init = sys.argv[3] == "init"
 context = ssl._create_unverified_context()
