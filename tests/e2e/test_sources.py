@@ -174,17 +174,9 @@ def pods(deployed: Deployed) -> list[dict[str, Any]]:
 
 def said_of(deployed: Deployed, pod: dict[str, Any]) -> str:
     """Return the pod's events, and what its containers said at their end."""
-    cluster = deployed.release.cluster
-    name = pod["metadata"]["name"]
-    events = (
-        cluster.items("events")
-        if not name
-        else json.loads(
-            cluster.kubectl(
-                "get", "events", "--output=json", f"--field-selector=involvedObject.name={name}"
-            )
-        )["items"]
-    )
+    about = f"--field-selector=involvedObject.name={pod['metadata']['name']}"
+    told = deployed.release.cluster.kubectl("get", "events", "--output=json", about)
+    events = json.loads(told)["items"]
     states = [
         state
         for status in pod["status"].get("containerStatuses", [])
