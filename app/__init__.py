@@ -8,6 +8,7 @@ from flask import Flask
 
 from . import logs, session, views
 from .database import Database
+from .journal import Journal
 from .metrics import Metrics
 from .secret_files import Environment, Folder, Key, SecretStore
 from .settings import Settings
@@ -37,6 +38,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
         PERMANENT_SESSION_LIFETIME=timedelta(seconds=settings.session_lifetime_seconds),
         PROPAGATE_EXCEPTIONS=False,
+        SECRET_NAMES=[key.name for key in KEYS if key.name != "GENERATION"],
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=settings.tls_dir is not None,
     )
@@ -52,6 +54,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     metrics.measure(app)
     app.session_interface = session.StoreSessionInterface(store)
     database = Database(settings, store, on_login_failure=metrics.database_login_failures.inc)
-    app.extensions.update(secrets=store, database=database, metrics=metrics)
+    journal = Journal(store, database)
+    app.extensions.update(secrets=store, database=database, metrics=metrics, journal=journal)
     views.register(app)
     return app

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar
@@ -21,6 +21,12 @@ from .plan import Plan
 log = logging.getLogger("app.keeper")
 
 Result = TypeVar("Result")
+
+#: What the service's page shows of the keeper's work.
+TELL: Final = (
+    "INSERT INTO public.secret_events (origin, event, generation, role, changed) "
+    "VALUES ('keeper', %s, %s, %s, %s)"
+)
 
 #: Between two tries, in seconds: the network rules of a new pod take a few to arrive.
 PAUSE: Final = 2.0
@@ -136,6 +142,19 @@ class DatabaseAccess:
     def administer(self) -> AbstractContextManager[Administration]:
         """Administer the database, while no other keeper does; see `administer`."""
         return administer(self.server(), self.administrator, self._access.wait_seconds)
+
+    def tell(
+        self, event: str, generation: int | None, changed: Iterable[str] = (), role: str = ""
+    ) -> None:
+        """Tell those who watch the service's page what was done; no step depends on it.
+
+        :param changed: the keys of the service's Secret that have other values now.
+        """
+        try:
+            with closing(self.server().connect(self.administrator)) as connection:
+                connection.execute(TELL, [event, generation, role, sorted(changed)])
+        except (Unavailable, psycopg.Error) as error:
+            log.info("the page does not hear that this was done: %s: %s", event, error)
 
 
 def log_step(step: str, started: float, **details: object) -> None:

@@ -172,6 +172,8 @@ class Administration:
             self._execute("GRANT USAGE ON SCHEMA public TO {}", self.group)
             # what the service does, and no more: it can't change or drop a table
             self._execute("GRANT SELECT, INSERT, DELETE ON public.notes TO {}", self.group)
+            self._execute("GRANT SELECT, INSERT ON public.secret_events TO {}", self.group)
+            self._execute("GRANT SELECT, INSERT, UPDATE ON public.secret_pods TO {}", self.group)
 
     def let_in(self, login: Login) -> None:
         """Let a role log in with a password, of which the server sees a SCRAM verifier only."""

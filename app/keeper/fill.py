@@ -112,6 +112,9 @@ class ServiceFiller:
             notes |= {"database-made": now, "role": values["DATABASE_USERNAME"]}
         stored = self._access.patch(stored, values, notes)
         log_step(f"{stored.name} filled", started)
+        role = values.get("DATABASE_USERNAME", "")
+        changed = values.keys() - {"GENERATION"}
+        self._database.tell("filled", State.of(stored).generation, changed, role)
         return stored
 
     def _missing_values(
@@ -167,6 +170,7 @@ class ServiceFiller:
             )
             self._access.patch(stored, state.values(), state.notes())
             log_step("announced again", started, role=role, generation=state.generation)
+            self._database.tell("announced", state.generation, role=role)
 
 
 def let_in(administration: Administration, login: Login) -> None:

@@ -71,3 +71,4 @@ class Retirement:
         for session in administration.lock_out(role):
             log.warning("ended a session of %s that came meanwhile: %s", role, session)
         log_step("revoked", started, role=role)
+        self._database.tell("revoked", None, role=role)

@@ -70,6 +70,7 @@ class Rotation:
             state = replace(state.published(), fallbacks=kept)
             self._access.patch(stored, state.values(), state.notes())
             log_step("retired", started, generation=state.generation)
+            self._database.tell("retired", state.generation, ["SECRET_KEY_FALLBACKS"])
         elif kept and stored.notes.get("fallbacks") != state.notes()["fallbacks"]:
             self._access.patch(stored, {}, state.notes())  # written by hand: their time begins now
 
@@ -109,8 +110,10 @@ class Rotation:
             state = replace(
                 state.published(), step=step, parts=frozenset(parts), fallbacks=fallbacks
             )
+            changed = {*pair, *(["SECRET_KEY_FALLBACKS"] if SESSION in parts else [])}
             self._access.patch(stored, {**pair, **state.values()}, state.notes())
             log_step("announced", started, generation=state.generation)
+            self._database.tell("announced", state.generation, changed, state.role)
 
     def _prepare(
         self, administration: Administration, stored: StoredSecret, state: State
@@ -161,6 +164,7 @@ class Rotation:
         state = replace(state.published(), role=role, fallbacks=fallbacks)
         self._access.patch(stored, state.values(), state.notes())
         log_step("announced again", started, role=role, generation=state.generation)
+        self._database.tell("announced", state.generation, role=role)
 
     def _see(self, stored: StoredSecret, generation: int) -> int:
         """Wait until every pod has what is stored, unless somebody else stores something newer."""
@@ -185,6 +189,8 @@ class Rotation:
         values = {"SECRET_KEY": key.reveal(), **state.values()}
         self._access.patch(stored, values, state.notes())
         log_step("promoted", started, generation=state.generation)
+        changed = ("SECRET_KEY", "SECRET_KEY_FALLBACKS")
+        self._database.tell("promoted", state.generation, changed)
 
     def _revoke(self, stored: StoredSecret) -> None:
         """Take the old role's login away, see it refused, and write down that all is done."""
@@ -203,6 +209,7 @@ class Rotation:
                 log.warning("ended a session of %s that was left: %s", role, session)
             generation = State.of(stored).generation
             log_step("revoked", started, role=role, generation=generation)
+            self._database.tell("revoked", generation, role=role)
             self._close(stored)
 
     def _close(self, stored: StoredSecret) -> None:
@@ -216,3 +223,4 @@ class Rotation:
         state = replace(state, step=IDLE, parts=frozenset(), fallbacks=fallbacks)
         self._access.patch(stored, {}, state.notes())
         log_step("rotated", started, generation=state.generation)
+        self._database.tell("rotated", state.generation)

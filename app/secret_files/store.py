@@ -80,6 +80,11 @@ class Refused:
     reason: str
     since: float
 
+    @property
+    def summary(self) -> str:
+        """What is wrong, without the files, the hosts and the server's words that follow it."""
+        return self.reason.partition(":")[0]
+
 
 class SecretStore:
     """Gives the current `Snapshot`, and looks for a newer one as it is used.

@@ -39,9 +39,7 @@ def status() -> Response:
 def _refused(refused: Refused | None) -> dict[str, Any] | None:
     if not refused:
         return None
-    # what follows the colon names files and hosts, and what libpq said: that is for the log
-    reason, _, _ = refused.reason.partition(":")
-    return {"key": refused.key, "reason": reason, "since": _time(refused.since)}
+    return {"key": refused.key, "reason": refused.summary, "since": _time(refused.since)}
 
 
 def _time(seconds: float) -> str:

@@ -6,6 +6,8 @@ REVOKE ALL ON DATABASE flask_app FROM PUBLIC;
 GRANT CONNECT ON DATABASE flask_app TO flask_app_service;
 GRANT USAGE ON SCHEMA public TO flask_app_service;
 GRANT SELECT, INSERT, DELETE ON public.notes TO flask_app_service;
+GRANT SELECT, INSERT ON public.secret_events TO flask_app_service;
+GRANT SELECT, INSERT, UPDATE ON public.secret_pods TO flask_app_service;
 -- two logins, of which one is in use; neither has a password yet, so that nobody can log in
 CREATE ROLE notes_1 LOGIN IN ROLE flask_app_service;
 CREATE ROLE notes_2 LOGIN IN ROLE flask_app_service;

@@ -99,8 +99,9 @@ def start(database: Database) -> Iterator[Callable[[Settings], Flask]]:
 
     yield start
     for app in apps:
+        app.extensions["journal"].close()
         app.extensions["database"].engine.dispose()
-    database.execute("TRUNCATE notes RESTART IDENTITY")
+    database.execute("TRUNCATE notes, secret_events, secret_pods RESTART IDENTITY")
 
 
 @pytest.fixture

@@ -41,4 +41,3 @@ class Load:
         self._stop.set()
         for thread in self._threads:
             thread.join()
-        self.database.engine.dispose()

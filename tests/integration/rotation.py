@@ -47,6 +47,10 @@ class Rotation:
         """Publish a new pair; the old one still works."""
         self.publish(self.let_in())
 
+    def role(self) -> str:
+        """Return the role that was published."""
+        return ROLES[self.turn % 2]
+
     def _idle(self) -> str:
         return ROLES[(self.turn + 1) % 2]
 

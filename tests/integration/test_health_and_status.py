@@ -234,11 +234,11 @@ def test_the_values_of_every_generation_are_redacted_the_refused_ones_too(
     store: SecretStore = app.extensions["secrets"]
     known: list[str] = []
     for _ in range(3):
-        known.append(store.current()["DATABASE_PASSWORD"].reveal())
+        known.append(store.refresh()["DATABASE_PASSWORD"].reveal())
         rotation.rotate()
     refused = "a-password-that-is-refused-88f1"
     rotation.mount.write({"DATABASE_PASSWORD": refused})
-    store.current()
+    store.refresh()
     assert len(set(known)) == 3
     for value in [*known, refused]:
         assert logs.redactor.redact(value) == "[redacted]"
@@ -261,8 +261,8 @@ def test_a_value_is_redacted_before_anybody_tries_it(
 
     monkeypatch.setattr(psycopg, "connect", connect)
     rotation.mount.write({"DATABASE_PASSWORD": refused})
-    store.current()
-    assert written == ["[redacted]"]
+    store.refresh()
+    assert set(written) == {"[redacted]"}
 
 
 def test_metrics_count_failed_logins(unreachable: FlaskClient) -> None:

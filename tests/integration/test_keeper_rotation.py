@@ -315,6 +315,7 @@ def release(
     release.keep()
     yield release
     for pod in release.pods:
+        pod.app.extensions["journal"].close()
         pod.database.engine.dispose()
     for role in ROLES:
         database.execute(f"ALTER ROLE {role} NOLOGIN PASSWORD NULL")
@@ -377,6 +378,41 @@ def test_one_rotation_of_all_step_by_step(release: Release, pod: Pod, log: Log) 
     assert release.login.user == old.user
     assert not release.accepts(old)
     assert pod.knows(cookie)
+
+
+def test_the_page_is_told_each_step(release: Release, pod: Pod) -> None:
+    release.database.execute("TRUNCATE secret_events")
+    old, first = release.login, release.state.generation
+    release.keep(*BOTH)
+    promoted = release.state.generation
+    release.keep(session_lifetime=0)
+    pair = ["DATABASE_PASSWORD", "DATABASE_USERNAME"]
+    told = release.database.execute(
+        "SELECT event, generation, role, changed FROM secret_events WHERE origin = 'keeper' "
+        "ORDER BY id"
+    )
+    announced = told[0][1]
+    assert isinstance(announced, int)
+    assert first < announced < promoted < release.state.generation
+    assert told == [
+        ("announced", announced, release.login.user, [*pair, "SECRET_KEY_FALLBACKS"]),
+        ("promoted", promoted, "", ["SECRET_KEY", "SECRET_KEY_FALLBACKS"]),
+        ("revoked", promoted, old.user, []),
+        ("rotated", promoted, "", []),
+        ("retired", release.state.generation, "", ["SECRET_KEY_FALLBACKS"]),
+    ]
+
+
+def test_a_page_that_can_not_be_told_holds_nothing_up(
+    release: Release, pod: Pod, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "TELL", "INSERT INTO nowhere VALUES (%s, %s, %s, %s)")
+    log.steps()
+    release.keep(*BOTH)
+    said = [record.getMessage() for record in log.records]
+    assert log.steps() == STEPS
+    release.assert_at_rest()
+    assert len([one for one in said if one.startswith("the page does not hear")]) == 4
 
 
 def test_an_old_key_verifies_for_a_session_lifetime_and_is_dropped_then(

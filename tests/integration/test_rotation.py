@@ -49,6 +49,7 @@ def test_no_query_fails_while_the_roles_alternate(
             rotation.lock_out()
             before = load.queries + len(load.failures)
             wait_for(lambda: load.queries + len(load.failures) > before + 2 * THREADS, "queries")  # noqa: B023
+    service.engine.dispose()
     assert bool(load.failures) is stale, load.failures[:3]
     if not stale:
         assert load.roles == set(ROLES)
@@ -65,6 +66,7 @@ def test_no_query_fails_while_one_generation_follows_the_other(
         for number in range(150):
             rotation.mount.write({"GENERATION": str(1_700_000_000 + number)})
             time.sleep(0.005)
+    service.engine.dispose()
     assert load.failures == []
     assert load.queries > 8 * THREADS
 

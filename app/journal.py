@@ -1,0 +1,274 @@
+"""What became of the secrets: told by each pod and by the keeper, shown by every pod.
+
+A pod knows of itself alone, and may ask nobody for the others. So each writes down in the
+database what it has and what it did, never a value, and the page is the same whichever pod
+answers it. It is for people to watch: nothing is decided by it.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import sqlalchemy
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Column,
+    Connection,
+    DateTime,
+    Integer,
+    MetaData,
+    Select,
+    Table,
+    Text,
+    func,
+    select,
+)
+from sqlalchemy.dialects.postgresql import insert
+
+from .database import Database
+from .secret_files import SecretError, SecretStore, Snapshot
+
+log = logging.getLogger(__name__)
+
+#: Who tells what the keeper does; no pod has this name.
+KEEPER: Final = "keeper"
+#: So many events are shown; and so many of the keeper's are more than a rotation has.
+MANY: Final = 50
+SOME: Final = 20
+#: A pod that has not answered for so many seconds is shown no more.
+LATELY: Final = 30
+#: The database is asked once in so many seconds, however many look.
+PAUSE: Final = 0.5
+#: How long somebody who looks waits for another one who asks it, in seconds.
+PATIENCE: Final = 1.0
+
+#: The keeper makes both: app/keeper/schema.sql.
+events = Table(
+    "secret_events",
+    MetaData(),
+    Column("id", BigInteger, primary_key=True),
+    Column("happened_at", DateTime(timezone=True)),
+    Column("origin", Text),
+    Column("event", Text),
+    Column("generation", BigInteger),
+    Column("role", Text),
+    Column("changed", ARRAY(Text)),
+    Column("detail", Text),
+)
+pods = Table(
+    "secret_pods",
+    MetaData(),
+    Column("name", Text, primary_key=True),
+    Column("generation", BigInteger),
+    Column("role", Text),
+    Column("verify_keys", Integer),
+    Column("refused", Text),
+    Column("adopted_at", DateTime(timezone=True)),
+    Column("answered_at", DateTime(timezone=True)),
+)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that the keeper or a pod did."""
+
+    #: A pod's name, or `KEEPER`.
+    origin: str
+    #: A pod's: started, adopted, rejected. The keeper's: filled, announced, promoted, revoked,
+    #: rotated, retired.
+    event: str
+    generation: int | None
+    role: str = ""
+    #: The keys of the Secret that have other values since then.
+    changed: tuple[str, ...] = ()
+    #: What was wrong with a generation that was rejected.
+    detail: str = ""
+    happened_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    #: As the database counts; 0: it has not heard of it.
+    id: int = 0
+
+
+@dataclass(frozen=True)
+class Pod:
+    """What a pod had when it answered last."""
+
+    name: str
+    generation: int | None
+    role: str
+    #: How many keys a session may be signed with: the current one and the fallbacks.
+    verify_keys: int
+    #: Why a newer generation is not taken; "": there is none.
+    refused: str
+    adopted_at: datetime
+    answered_at: datetime
+
+
+@dataclass(frozen=True)
+class View:
+    """What is known of all pods; or of this one alone, while the database does not tell."""
+
+    #: When the database told it, by its clock; None: it did not.
+    read_at: datetime | None
+    #: Those that answered lately, by name.
+    pods: tuple[Pod, ...]
+    #: The last ones, the newest first.
+    events: tuple[Event, ...]
+    #: Those of the keeper among many more, the newest first.
+    by_keeper: tuple[Event, ...]
+    #: For each key of the Secret the last generation that changed it, where that was seen.
+    changed: Mapping[str, int]
+
+
+class Journal:
+    """Tells the others what this pod has and does, and shows what all have told.
+
+    What the store adopts or rejects is written in a thread, since a request that comes by must
+    not wait for it; the rest when somebody looks.
+    """
+
+    def __init__(self, store: SecretStore, database: Database) -> None:
+        self._store = store
+        self._database = database
+        self._pod = socket.gethostname()
+        self._snapshot = store.current()
+        self._own: deque[Event] = deque(maxlen=MANY)
+        self._untold: deque[Event] = deque(maxlen=MANY)
+        self._refusal: tuple[object, ...] = ()
+        self._exchanging = threading.Lock()
+        self._writer = ThreadPoolExecutor(1, "journal")
+        self._view = self._alone()
+        self._view_until = 0.0
+        self._note(Event(self._pod, "started", self._snapshot.generation))
+        store.on_adopt.append(self._adopted)
+        store.on_reject.append(self._rejected)
+
+    def look(self) -> View:
+        """Return what is known; it is as old as half a second, or as a slow database makes it."""
+        if time.monotonic() >= self._view_until and self._exchanging.acquire(timeout=PATIENCE):
+            try:
+                if time.monotonic() >= self._view_until:  # another thread was not quicker
+                    self._exchange()
+            finally:
+                self._exchanging.release()
+        return self._view
+
+    def close(self) -> None:
+        """Wait until what was begun to be written is written."""
+        self._writer.shutdown()
+
+    def _adopted(self, snapshot: Snapshot) -> None:
+        changed = tuple(
+            name
+            for name in dict.fromkeys([*self._snapshot, *snapshot])
+            if name != "GENERATION" and self._snapshot.lines(name) != snapshot.lines(name)
+        )
+        self._snapshot = snapshot
+        role = snapshot["DATABASE_USERNAME"].reveal() if "DATABASE_USERNAME" in changed else ""
+        self._note(Event(self._pod, "adopted", snapshot.generation, role, changed))
+        self._write()
+
+    def _rejected(self, error: SecretError) -> None:
+        refused = self._store.refused
+        if not refused or self._refusal == (refused.since, refused.key, refused.summary):
+            return  # tried again, and once more the same
+        self._refusal = (refused.since, refused.key, refused.summary)
+        detail = f"{refused.key} {refused.summary}"
+        self._note(Event(self._pod, "rejected", self._snapshot.generation, detail=detail))
+        self._write()
+
+    def _note(self, event: Event) -> None:
+        self._own.appendleft(event)
+        self._untold.append(event)
+
+    def _write(self) -> None:
+        def write() -> None:
+            with self._exchanging:
+                self._exchange()
+
+        self._writer.submit(write)
+
+    def _exchange(self) -> None:
+        """Tell what is untold, and read what all have told."""
+        try:
+            with self._database.begin() as connection:
+                told = self._tell(connection)
+                self._view = _read(connection)
+        except sqlalchemy.exc.SQLAlchemyError as error:
+            if self._view.read_at:
+                log.warning("the page shows this pod alone: %s", getattr(error, "orig", error))
+            self._view = self._alone()
+        else:
+            for event in told:
+                with suppress(ValueError):  # pushed out meanwhile by newer ones
+                    self._untold.remove(event)
+        self._view_until = time.monotonic() + PAUSE
+
+    def _tell(self, connection: Connection) -> list[Event]:
+        told = list(self._untold)
+        own = _columns(self._own_pod()) | {"answered_at": func.now()}
+        statement = insert(pods).values(own)
+        connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=own))
+        for event in told:
+            # the database's clock, so that all events have the same one
+            age = datetime.now(UTC) - event.happened_at
+            values = _columns(event) | {"happened_at": func.now() - age, "changed": event.changed}
+            del values["id"]
+            connection.execute(insert(events).values(values))
+        return told
+
+    def _own_pod(self) -> Pod:
+        snapshot, refused = self._store.current(), self._store.refused
+        return Pod(
+            name=self._pod,
+            generation=snapshot.generation,
+            role=snapshot["DATABASE_USERNAME"].reveal(),
+            verify_keys=1 + len(snapshot.lines("SECRET_KEY_FALLBACKS")),
+            refused=f"{refused.key} {refused.summary}" if refused else "",
+            adopted_at=datetime.fromtimestamp(self._store.adopted_at, UTC),
+            answered_at=datetime.now(UTC),
+        )
+
+    def _alone(self) -> View:
+        return View(None, (self._own_pod(),), tuple(self._own), (), {})
+
+
+def _read(connection: Connection) -> View:
+    is_lately = pods.c.answered_at > func.now() - timedelta(seconds=LATELY)
+    found = connection.execute(select(pods).where(is_lately).order_by(pods.c.name))
+    newest = select(events).order_by(events.c.happened_at.desc(), events.c.id.desc()).limit(MANY)
+    by_keeper = newest.where(events.c.origin == KEEPER).limit(SOME)
+    key = func.unnest(events.c.changed).label("key")
+    changed = (
+        select(key, func.max(events.c.generation))
+        .where(events.c.generation.is_not(None))
+        .group_by("key")
+    )
+    return View(
+        read_at=connection.execute(select(func.clock_timestamp())).scalar_one(),
+        pods=tuple(Pod(**row) for row in found.mappings()),
+        events=_events(connection, newest),
+        by_keeper=_events(connection, by_keeper),
+        changed={
+            name: generation for name, generation in connection.execute(changed) if generation
+        },
+    )
+
+
+def _events(connection: Connection, query: Select[Any]) -> tuple[Event, ...]:
+    rows = connection.execute(query).mappings()
+    return tuple(Event(**{**row, "changed": tuple(row["changed"])}) for row in rows)
+
+
+def _columns(told: Event | Pod) -> dict[str, Any]:
+    return dict(vars(told))

@@ -1,0 +1,198 @@
+"""What pods and the keeper tell each other through the database, and what a pod knows alone."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from app.journal import Journal, View
+from app.secret_files import SecretStore
+from app.settings import Settings
+from tests.integration.conftest import Database
+from tests.integration.rotation import Rotation
+
+Start = Callable[..., Flask]
+
+
+@pytest.fixture
+def pod(
+    settings: Settings,
+    start: Callable[[Settings], Flask],
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Start:
+    """Return a function that starts a pod of that name, with a mounted folder.
+
+    Nobody has told anything before.
+    """
+    database.execute("TRUNCATE secret_events, secret_pods")
+
+    def pod(name: str, folder: Path, **changes: object) -> Flask:
+        monkeypatch.setattr(socket, "gethostname", lambda: name)
+        return start(replace(settings, secrets_dir=folder, **changes))  # type: ignore[arg-type]
+
+    return pod
+
+
+def journal(app: Flask) -> Journal:
+    found: Journal = app.extensions["journal"]
+    return found
+
+
+def look(app: Flask) -> View:
+    """Look now, when everything is written, and not at what was seen half a second ago."""
+    found = journal(app)
+    found._view_until = 0
+    return found.look()
+
+
+def told(view: View) -> list[tuple[str, str]]:
+    """Return who told what, the oldest first."""
+    return [(event.origin, event.event) for event in reversed(view.events)]
+
+
+def test_each_pod_shows_what_all_have_told(
+    pod: Start, rotation: Rotation, wait_for: Callable[..., None]
+) -> None:
+    first, second = (pod(name, rotation.mount.folder) for name in ("first", "second"))
+    look(first)
+    rotation.rotate()
+    generation = second.extensions["secrets"].refresh().generation
+    wait_for(lambda: ("second", "adopted") in told(look(first)), "what the other one tells")
+    view = look(first)
+    assert view.events == look(second).events
+    assert told(view)[0] == ("first", "started")
+    assert {pod.name: pod.generation for pod in view.pods}["second"] == generation
+    (adopted,) = (one for one in view.events if (one.origin, one.event) == ("second", "adopted"))
+    assert (adopted.generation, adopted.role) == (generation, rotation.role())
+    assert sorted(adopted.changed) == ["DATABASE_PASSWORD", "DATABASE_USERNAME"]
+    assert view.changed["DATABASE_PASSWORD"] == generation
+
+
+def test_what_did_not_change_is_not_told(
+    pod: Start, rotation: Rotation, wait_for: Callable[..., None]
+) -> None:
+    app = pod("one", rotation.mount.folder)
+    rotation.mount.write({"SECRET_KEY": secrets.token_urlsafe(48), "GENERATION": "1800000000"})
+    app.extensions["secrets"].refresh()
+    wait_for(lambda: ("one", "adopted") in told(look(app)), "what it adopted")
+    assert look(app).changed == {"SECRET_KEY": 1_800_000_000}
+
+
+def test_a_refused_generation_is_told_once_and_shown_while_it_is(
+    pod: Start, rotation: Rotation, wait_for: Callable[..., None]
+) -> None:
+    app = pod("one", rotation.mount.folder)
+    store: SecretStore = app.extensions["secrets"]
+    good = store.current()["DATABASE_PASSWORD"].reveal()
+    for wrong in ("wrong-1-6b1f0c9d", "wrong-2-6b1f0c9d"):
+        rotation.mount.write({"DATABASE_PASSWORD": wrong})
+        store.refresh()
+    wait_for(lambda: ("one", "rejected") in told(look(app)), "what it rejected")
+    view = look(app)
+    assert told(view).count(("one", "rejected")) == 1
+    assert view.pods[0].refused == "DATABASE_PASSWORD can't log in to the database"
+    assert view.events[0].detail == view.pods[0].refused
+    assert "wrong-" not in repr(view)
+    rotation.mount.write({"DATABASE_PASSWORD": good})
+    store.refresh()
+    assert look(app).pods[0].refused == ""
+
+
+def test_alone_a_pod_shows_itself_and_tells_the_rest_later(
+    pod: Start, rotation: Rotation, database: Database, wait_for: Callable[..., None]
+) -> None:
+    app = pod("one", rotation.mount.folder)
+    look(app)
+    database.execute("ALTER TABLE secret_events RENAME TO elsewhere")
+    try:
+        rotation.rotate()
+        app.extensions["secrets"].refresh()
+        wait_for(lambda: look(app).read_at is None, "that it is alone")
+        view = look(app)
+        assert told(view) == [("one", "started"), ("one", "adopted")]
+        assert [pod.name for pod in view.pods] == ["one"]
+    finally:
+        database.execute("ALTER TABLE elsewhere RENAME TO secret_events")
+    before = view.events[0].happened_at
+    view = look(app)
+    assert view.read_at
+    assert told(view) == [("one", "started"), ("one", "adopted")]
+    assert abs(view.events[0].happened_at - before) < timedelta(seconds=1)
+
+
+def test_a_database_that_is_away_leaves_the_pod_alone(
+    pod: Start, rotation: Rotation, tmp_path: Path
+) -> None:
+    view = look(pod("one", rotation.mount.folder, database_host=str(tmp_path)))
+    assert view.read_at is None
+    assert told(view) == [("one", "started")]
+
+
+def test_who_has_not_answered_lately_is_not_shown(
+    pod: Start, rotation: Rotation, database: Database
+) -> None:
+    app = pod("one", rotation.mount.folder)
+    look(app)
+    for seconds, name in ((20, "here"), (40, "gone")):
+        database.execute(
+            "INSERT INTO secret_pods SELECT (p).* FROM (SELECT jsonb_populate_record(p, jsonb_build"
+            f"_object('name', '{name}', 'answered_at', now() - interval '{seconds} s')) AS p "
+            "FROM secret_pods AS p WHERE name = 'one') AS one"
+        )
+    assert [pod.name for pod in look(app).pods] == ["here", "one"]
+
+
+def test_the_last_events_are_shown_and_the_keepers_among_more(
+    pod: Start, rotation: Rotation, database: Database
+) -> None:
+    app = pod("one", rotation.mount.folder)
+    database.execute(
+        "INSERT INTO secret_events (origin, event, happened_at) "
+        "SELECT 'keeper', 'announced', now() - interval '1 hour' UNION ALL "
+        "SELECT 'other', 'adopted', now() - interval '1 minute' FROM generate_series(1, 60)"
+    )
+    view = look(app)
+    assert len(view.events) == 50
+    assert view.events[0].event == "started"
+    assert [event.event for event in view.by_keeper] == ["announced"]
+
+
+def test_no_value_is_written(
+    pod: Start, rotation: Rotation, database: Database, wait_for: Callable[..., None]
+) -> None:
+    app = pod("one", rotation.mount.folder)
+    values = [secret.reveal() for secret in app.extensions["secrets"].current().confidential()]
+    rotation.rotate()
+    snapshot = app.extensions["secrets"].refresh()
+    values += [secret.reveal() for secret in snapshot.confidential()]
+    wait_for(lambda: ("one", "adopted") in told(look(app)), "what it adopted")
+    rows = [
+        database.execute(f"SELECT * FROM {table}") for table in ("secret_events", "secret_pods")
+    ]
+    assert all(rows)
+    assert len(values) >= 4
+    assert not [value for value in values if value in repr(rows)]
+
+
+def test_the_database_is_not_asked_for_each_who_looks(pod: Start, rotation: Rotation) -> None:
+    app = pod("one", rotation.mount.folder)
+    seen = {id(journal(app).look()) for _ in range(20)}
+    assert len(seen) == 1
+    assert id(look(app)) not in seen
+
+
+def test_an_event_has_the_time_of_the_database(
+    pod: Start, rotation: Rotation, database: Database
+) -> None:
+    app = pod("one", rotation.mount.folder)
+    (event,) = look(app).events
+    assert timedelta() <= datetime.now(UTC) - event.happened_at < timedelta(seconds=30)
+    assert event.happened_at.tzinfo
