@@ -16,6 +16,7 @@ from app.logs import is_worth_a_line
 from app.secret_files import forbid_core_dumps
 from app.settings import Settings, SettingsError
 from app.tls import FILES, ServerContext
+from app.views.panel import PATH as PANEL
 
 # before a secret is read
 forbid_core_dumps()
@@ -74,6 +75,12 @@ if _settings.tls_dir:
     def ssl_context(config: Any, build: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
         """Give each connection the certificate of this moment."""
         return _context.get(build)
+
+
+def pre_request(worker: Any, request: Any) -> None:
+    """Let each look at the panel take a new connection, and so reach another pod."""
+    if request.path == PANEL:
+        request.force_close()
 
 
 def post_worker_init(worker: Any) -> None:

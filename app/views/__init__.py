@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 
-from . import errors, health, notes, page, status
+from . import errors, health, notes, page, panel, status
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -30,7 +30,7 @@ UNCACHED = [*HEADERS, ("Cache-Control", "no-store")]
 
 def register(app: Flask) -> None:
     """Add every view and the security headers to `app`."""
-    for module in (page, notes, status, health):
+    for module in (page, panel, notes, status, health):
         app.register_blueprint(module.blueprint)
     errors.register(app)
     _add_headers(app)

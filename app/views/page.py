@@ -1,9 +1,10 @@
-"""The page: notes, and a visit counter that lives in the signed session cookie."""
+"""The page: notes, the panel, and a visit counter that lives in the signed session cookie."""
 
 from __future__ import annotations
 
-from flask import Blueprint, current_app, render_template, session
+from flask import Blueprint, render_template, session
 
+from . import panel
 from .notes import DEFAULT_LIMIT, newest
 
 blueprint = Blueprint("page", __name__)
@@ -20,5 +21,5 @@ def index() -> str:
         notes=notes,
         more=more,
         visits=session["visits"],
-        generation=current_app.extensions["secrets"].current().generation,
+        **panel.content(),
     )
