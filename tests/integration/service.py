@@ -24,9 +24,9 @@ def free_port() -> int:
         return port
 
 
-def listens(port: int) -> bool:
+def listens(port: int, host: str = "127.0.0.1") -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((host, port)) == 0
 
 
 @dataclass
@@ -37,10 +37,13 @@ class Service:
     port: int
     metrics_port: int
     output: Path
+    host: str = "127.0.0.1"
 
     @classmethod
-    def start(cls, output: Path, settings: Mapping[str, str]) -> Service:
-        port, metrics_port = free_port(), free_port()
+    def start(
+        cls, output: Path, settings: Mapping[str, str], config: str = "app/gunicorn.conf.py"
+    ) -> Service:
+        port, metrics_port = free_port(), int(settings.get("METRICS_PORT") or free_port())
         environment = {
             **os.environ,
             **settings,
@@ -48,12 +51,12 @@ class Service:
             "METRICS_PORT": str(metrics_port),
             "PYTHONPATH": str(ROOT),
         }
-        command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "app/gunicorn.conf.py")]
+        command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / config)]
         with output.open("wb") as file:
             process = subprocess.Popen(
                 command, env=environment, cwd=output.parent, stdout=file, stderr=file
             )
-        return cls(process, port, metrics_port, output)
+        return cls(process, port, metrics_port, output, settings.get("HOST", cls.host))
 
     def get(self, path: str, scheme: str = "http", cafile: Path | None = None) -> str:
         context = ssl.create_default_context(cafile=cafile) if cafile else None
@@ -69,7 +72,7 @@ class Service:
             return text
 
     def listens(self) -> bool:
-        return listens(self.port)
+        return listens(self.port, self.host)
 
     def stop(self) -> None:
         if self.process.poll() is None:

@@ -1,0 +1,100 @@
+"""A real browser for the tests: a Chromium without a window, driven by playwright."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+
+#: What a Chromium is called where a distribution installs it.
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+MISSING = (
+    "no Chromium: install your distribution's, or `.venv/bin/playwright install chromium`, "
+    "or name one in CHROMIUM"
+)
+
+#: As large as a small phone's, in CSS pixels.
+PHONE = {"width": 360, "height": 740}
+
+#: What axe calls a fault that keeps somebody from using the page.
+SERIOUS = ("serious", "critical")
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Start a browser; where there is none, the test is skipped, or fails where CI is set."""
+    with sync_playwright() as playwright:
+        program = _program(playwright)
+        if not program:
+            (pytest.fail if os.environ.get("CI") else pytest.skip)(MISSING)
+        # the sandbox needs rights that a container or root does not have
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def _program(playwright: Playwright) -> str | None:
+    named = os.environ.get("CHROMIUM") or playwright.chromium.executable_path
+    found = [named] if Path(named).exists() else []
+    return next(iter([*found, *filter(None, map(shutil.which, PROGRAMS))]), None)
+
+
+@dataclass
+class Visit:
+    """A page that is open, and everything that the browser had to complain about."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+
+    def axe(self) -> list[str]:
+        """Return the serious accessibility faults that axe finds, with the places."""
+        found: dict[str, Any] = Axe().run(self.page).response
+        assert found["passes"], "axe has looked at nothing"
+        return [
+            f"{fault['id']}: {[node['target'] for node in fault['nodes']]}"
+            for fault in found["violations"]
+            if fault["impact"] in SERIOUS
+        ]
+
+
+@contextmanager
+def visit(browser: Browser, url: str, **options: Any) -> Iterator[Visit]:
+    """Open a page in a session of its own.
+
+    What it asks of another host, an error in its console, which a violation of its content
+    security policy is, too, and an exception of its scripts are complaints.
+
+    :param options: playwright's, of a new context: `color_scheme` or `viewport`, for instance.
+    """
+    context = browser.new_context(**options)
+    page = context.new_page()
+    opened = Visit(page)
+    page.on("console", lambda said: _complain(opened, said.type, said.text))
+    page.on("pageerror", lambda error: opened.complaints.append(f"exception: {error}"))
+    page.on("request", lambda asked: _check_host(opened, asked.url, url))
+    try:
+        page.goto(url)
+        yield opened
+    finally:
+        context.close()
+
+
+def _complain(opened: Visit, kind: str, text: str) -> None:
+    if kind in ("error", "warning"):
+        opened.complaints.append(f"{kind}: {text}")
+
+
+def _check_host(opened: Visit, asked: str, url: str) -> None:
+    if not asked.startswith(url):
+        opened.complaints.append(f"asked another host: {asked}")
