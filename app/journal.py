@@ -173,7 +173,10 @@ class Journal:
             for name in dict.fromkeys([*self._snapshot, *snapshot])
             if name != "GENERATION" and self._snapshot.lines(name) != snapshot.lines(name)
         )
+        is_same = not changed and snapshot.generation == self._snapshot.generation
         self._snapshot = snapshot
+        if is_same:
+            return  # the same values were written once more
         role = snapshot["DATABASE_USERNAME"].reveal() if "DATABASE_USERNAME" in changed else ""
         self._note(Event(self._pod, "adopted", snapshot.generation, role, changed))
         self._write()

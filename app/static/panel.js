@@ -27,6 +27,7 @@ async function ask() {
     if (response.ok) {
       offset = Date.parse(response.headers.get("Date")) - Date.now();
       show(await response.text());
+      tellAges();
       answeredAt = Date.now();
     }
   } catch {

@@ -45,12 +45,14 @@ STEPS = ["Announced", HAS, "Promoted", SIGNS, "Revoked", "Finished"]
 WATCH = """() => {
   const texts = (selector) =>
     [...document.querySelectorAll(selector)].map((one) => one.textContent);
-  window.seen = {verify: [], role: [], generation: [], next: [], pods: []};
+  window.seen = {verify: [], role: [], generation: [], next: [], pods: [], ages: []};
   const note = () => {
     const [, verify, role, generation] = texts("#facts dd");
     const next = texts("#rotation .now strong").join();
     const pods = texts("#pods tbody th").join();
-    for (const [name, text] of Object.entries({verify, role, generation, next, pods})) {
+    // never the time itself, which stands there until the age is told
+    const ages = texts("#pods time").every((text) => text.endsWith(" s ago"));
+    for (const [name, text] of Object.entries({verify, role, generation, next, pods, ages})) {
       if (window.seen[name].at(-1) !== text) window.seen[name].push(text);
     }
   };
@@ -228,6 +230,7 @@ def test_a_rotation_is_seen_step_by_step_and_without_flicker(
     assert seen["verify"] == ["1", "2"]
     assert seen["generation"] == sorted(set(seen["generation"]))
     assert len(seen["generation"]) == 3
+    assert seen["ages"] == [True]
     assert seen["pods"] == ["pod-a,pod-b"]
     # the others follow at once, and may be over before the page asks again
     assert [step for step in seen["next"] if step in (HAS, SIGNS)] == [HAS, SIGNS]

@@ -84,6 +84,10 @@ def test_what_did_not_change_is_not_told(
     app.extensions["secrets"].refresh()
     wait_for(lambda: ("one", "adopted") in told(look(app)), "what it adopted")
     assert look(app).changed == {"SECRET_KEY": 1_800_000_000}
+    rotation.mount.write({})
+    app.extensions["secrets"].refresh()
+    journal(app).close()
+    assert told(look(app)) == [("one", "started"), ("one", "adopted")]
 
 
 def test_a_refused_generation_is_told_once_and_shown_while_it_is(
