@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import select
 import shutil
 import socket
@@ -32,10 +33,13 @@ pytestmark = pytest.mark.skipif(
     sys.platform == "darwin", reason="macOS has one loopback address, and no second pod"
 )
 
-ADDRESSES = {"pod-a": "127.0.0.1", "pod-b": "127.0.0.2"}
+#: The pods, with names as long as those of a Deployment.
+FIRST, SECOND = "flask-app-6f9c7d5b48-4xkzq", "flask-app-6f9c7d5b48-t2v8m"
+ADDRESSES = {FIRST: "127.0.0.1", SECOND: "127.0.0.2"}
 
-#: How long a pod does not look at its files, in seconds: each step lasts long enough to be seen.
-CHECK_SECONDS = 2
+#: How long each does not look at its files, in seconds: one is ahead of the other for as long as
+#: the page asks each of them.
+CHECK_SECONDS = {FIRST: "0.1", SECOND: "3"}
 
 #: The steps of a rotation of both, as the page calls them.
 HAS, SIGNS = "Every pod has it", "Every pod signs with it"
@@ -145,7 +149,7 @@ def url(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
                 "HOST": host,
                 "METRICS_PORT": str(release.plan.service.metrics_port),
                 "SECRETS_DIR": str(release.root / "secrets"),
-                "SECRETS_CHECK_SECONDS": str(CHECK_SECONDS),
+                "SECRETS_CHECK_SECONDS": CHECK_SECONDS[name],
                 "DATABASE_HOST": release.plan.server.host,
                 "DATABASE_PORT": str(release.plan.server.port),
                 "DATABASE_NAME": release.plan.server.database,
@@ -197,8 +201,31 @@ def test_axe_finds_no_serious_fault(browser: Browser, url: str, color_scheme: st
 
 def test_nothing_is_wider_than_a_phone(browser: Browser, url: str) -> None:
     with visit(browser, url, viewport=PHONE) as opened:
+        note = opened.page.request.post(f"{url}/api/notes", data={"text": "w" * 1000}).json()
+        opened.page.reload()
+        expect(opened.page.locator("#notes li p")).to_have_text(["w" * 1000])
         width = opened.page.evaluate("document.documentElement.scrollWidth")
+        opened.page.request.delete(f"{url}/api/notes/{note['id']}")
         assert width <= PHONE["width"]
+
+
+def test_an_older_answer_is_not_shown(browser: Browser, url: str) -> None:
+    """As from a pod that was slower: the page would go back for a moment."""
+    with visit(browser, url) as opened:
+        page = opened.page
+        older = page.request.get(f"{url}/panel").text().replace("seen_", "older_")
+        shown = page.locator("#now").get_attribute("data-read-at")
+        assert shown
+        read_at = re.compile(r'data-read-at="[0-9.]+"')
+        assert read_at.search(older)
+        answers = itertools.cycle([read_at.sub(f'data-read-at="{float(shown) - 1}"', older)])
+        page.route("**/panel", lambda asked: asked.fulfill(body=next(answers)))
+        for _ in range(3):
+            page.wait_for_event("requestfinished", lambda asked: asked.url.endswith("/panel"))
+        assert "seen_" in page.locator("#facts").inner_text()
+        # the control
+        answers = itertools.cycle([read_at.sub(f'data-read-at="{float(shown) + 60}"', older)])
+        expect(page.locator("#facts")).to_contain_text("older_")
 
 
 def test_what_the_policy_forbids_is_a_complaint(browser: Browser, url: str) -> None:
@@ -231,7 +258,7 @@ def test_a_rotation_is_seen_step_by_step_and_without_flicker(
     assert seen["generation"] == sorted(set(seen["generation"]))
     assert len(seen["generation"]) == 3
     assert seen["ages"] == [True]
-    assert seen["pods"] == ["pod-a,pod-b"]
+    assert seen["pods"] == [",".join(ADDRESSES)]
     # the others follow at once, and may be over before the page asks again
     assert [step for step in seen["next"] if step in (HAS, SIGNS)] == [HAS, SIGNS]
     assert {seen["next"][0], seen["next"][-1]} == {""}

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import urllib.error
 from collections.abc import Callable
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import quote
 
@@ -40,6 +42,22 @@ def test_serves_requests_and_metrics_from_one_worker(
 @pytest.mark.skipif(
     not hasattr(psutil.Process, "rlimit"), reason="the limits of others can't be seen"
 )
+def test_each_look_at_the_panel_takes_a_connection_of_its_own(
+    serve: Callable[..., Service], settings_of: dict[str, str], wait_for: WaitFor
+) -> None:
+    """Within one, nobody would ever see the other pods."""
+    service = serve(**settings_of)
+    wait_for(service.listens, "a listening socket")
+    connections = {}
+    for path in ("/panel", "/status"):
+        with closing(HTTPConnection("localhost", service.port, timeout=5)) as connection:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            assert answer.status == 200
+            connections[path] = answer.headers["Connection"]
+    assert connections == {"/panel": "close", "/status": "keep-alive"}
+
+
 def test_no_process_of_it_leaves_a_core(
     serve: Callable[..., Service], settings_of: dict[str, str], wait_for: WaitFor
 ) -> None:

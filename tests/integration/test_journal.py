@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -191,6 +192,18 @@ def test_the_database_is_not_asked_for_each_who_looks(pod: Start, rotation: Rota
     seen = {id(journal(app).look()) for _ in range(20)}
     assert len(seen) == 1
     assert id(look(app)) not in seen
+
+
+def test_who_looks_while_another_one_asks_gets_what_it_learns(
+    pod: Start, rotation: Rotation
+) -> None:
+    found = journal(pod("one", rotation.mount.folder))
+    with ThreadPoolExecutor(1) as second, found._exchanging:
+        seen = second.submit(found.look)
+        assert not wait([seen], timeout=0.1).done
+        found._exchange()
+    assert seen.result() is found._view
+    assert seen.result().read_at
 
 
 def test_an_event_has_the_time_of_the_database(
