@@ -126,7 +126,7 @@ class View:
     events: tuple[Event, ...]
     #: Those of the keeper among many more, the newest first.
     by_keeper: tuple[Event, ...]
-    #: For each key of the Secret the last generation that changed it, where that was seen.
+    #: For each key of the Secret the last generation in use that changed it, where that was seen.
     changed: Mapping[str, int]
 
 
@@ -254,7 +254,7 @@ def _read(connection: Connection) -> View:
     key = func.unnest(events.c.changed).label("key")
     changed = (
         select(key, func.max(events.c.generation))
-        .where(events.c.generation.is_not(None))
+        .where(events.c.generation.is_not(None), events.c.event.in_(["filled", "adopted"]))
         .group_by("key")
     )
     return View(

@@ -29,6 +29,31 @@ PHONE = {"width": 360, "height": 740}
 SERIOUS = ("serious", "critical")
 
 
+#: The steps of a rotation of both, as the page calls them.
+HAS, SIGNS = "Every pod has it", "Every pod signs with it"
+STEPS = ["Announced", HAS, "Promoted", SIGNS, "Revoked", "Finished"]
+
+#: Notes what the panel shows at some places, as often as it becomes something else.
+WATCH = """() => {
+  const texts = (selector) =>
+    [...document.querySelectorAll(selector)].map((one) => one.textContent);
+  window.seen = {verify: [], role: [], generation: [], next: [], pods: [], ages: []};
+  const note = () => {
+    const [, verify, role, generation] = texts("#facts dd");
+    const next = texts("#rotation .now strong").join();
+    const pods = texts("#pods tbody th").join();
+    // never the time itself, which stands there until the age is told
+    const ages = texts("#pods time").every((text) => text.endsWith(" s ago"));
+    for (const [name, text] of Object.entries({verify, role, generation, next, pods, ages})) {
+      if (window.seen[name].at(-1) !== text) window.seen[name].push(text);
+    }
+  };
+  note();
+  new MutationObserver(note).observe(document.getElementById("panel"),
+    {subtree: true, childList: true, characterData: true});
+}"""
+
+
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """Start a browser; where there is none, the test is skipped, or fails where CI is set."""

@@ -16,7 +16,9 @@ PATH: Final = "/panel"
 
 COMING: Final = "The coming session key verifies; it does not sign yet."
 PROMOTED: Final = "The new session key signs; the old one verifies until its sessions have ended."
-FINISHED: Final = "Old and new were valid side by side until here; now the new ones are alone."
+FINISHED: Final = (
+    "Until here old and new were valid side by side; from here on it is the new ones alone."
+)
 
 blueprint = Blueprint("panel", __name__)
 
@@ -97,7 +99,7 @@ def last_rotation(by_keeper: Iterable[Event], pods: Collection[Pod]) -> list[Ste
     else:
         steps.append(_seen(told, "Every pod has it", "announced", after, pods))
     if has_role:
-        role = told["revoked"].role if "revoked" in told else "the old role"
+        role = told["revoked"].role if "revoked" in told else "The old role"
         steps.append(_step(told, "revoked", "Revoked", f"{role} can log in no more."))
     return [*steps, _step(told, "rotated", "Finished", FINISHED)]
 
@@ -125,16 +127,16 @@ def _seen(
     return Step(title, None, f"{ready} of {len(pods)} so far.")
 
 
-def summary(view: View, steps: Iterable[Step]) -> str:
+def summary(view: View, steps: Collection[Step]) -> str:
     """Return in one sentence what is going on."""
     if not view.read_at:
         return "The database does not tell what the other pods have: this is what one pod knows."
     refusing = [pod.name for pod in view.pods if pod.refused]
     if refusing:
         return f"{refusing[0]} does not take a newer generation, and stays with its last good one."
-    waiting = [step for step in steps if not step.done_at]
-    if waiting:
-        return f"A rotation is under way. Next: {waiting[0].title.lower()}."
+    for number, step in enumerate(steps, 1):
+        if not step.done_at:
+            return f"A rotation is under way, step {number} of {len(steps)}: {step.title.lower()}."
     pods = {pod.generation for pod in view.pods}
     if len(pods) > 1:
         return "Not every pod has the newest generation."

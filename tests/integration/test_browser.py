@@ -24,7 +24,7 @@ from app.keeper.folder_secrets import FolderSecrets
 from app.keeper.keeper import Keeper
 from app.keeper.plan import DATABASE, SESSION, Plan, Service
 from app.secret_files import Redactor
-from tests.browser import PHONE, chromium, visit
+from tests.browser import HAS, PHONE, SIGNS, STEPS, WATCH, chromium, visit
 from tests.integration.conftest import Database
 from tests.integration.service import Service as Pod
 from tests.integration.service import free_port
@@ -40,31 +40,6 @@ ADDRESSES = {FIRST: "127.0.0.1", SECOND: "127.0.0.2"}
 #: How long each does not look at its files, in seconds: one is ahead of the other for as long as
 #: the page asks each of them.
 CHECK_SECONDS = {FIRST: "0.1", SECOND: "3"}
-
-#: The steps of a rotation of both, as the page calls them.
-HAS, SIGNS = "Every pod has it", "Every pod signs with it"
-STEPS = ["Announced", HAS, "Promoted", SIGNS, "Revoked", "Finished"]
-
-#: Notes what the panel shows at some places, as often as it becomes something else.
-WATCH = """() => {
-  const texts = (selector) =>
-    [...document.querySelectorAll(selector)].map((one) => one.textContent);
-  window.seen = {verify: [], role: [], generation: [], next: [], pods: [], ages: []};
-  const note = () => {
-    const [, verify, role, generation] = texts("#facts dd");
-    const next = texts("#rotation .now strong").join();
-    const pods = texts("#pods tbody th").join();
-    // never the time itself, which stands there until the age is told
-    const ages = texts("#pods time").every((text) => text.endsWith(" s ago"));
-    for (const [name, text] of Object.entries({verify, role, generation, next, pods, ages})) {
-      if (window.seen[name].at(-1) !== text) window.seen[name].push(text);
-    }
-  };
-  note();
-  new MutationObserver(note).observe(document.getElementById("panel"),
-    {subtree: true, childList: true, characterData: true});
-}"""
-
 
 #: What somebody does who got text of his own into the page.
 INLINE = """() => {

@@ -122,7 +122,7 @@ def test_what_is_announced_again_is_the_same_rotation() -> None:
         ([pod("a", 1), pod("b", 2)], [], "Not every pod has the newest generation."),
         ([pod("a", 1), pod("b", 1, "KEY is empty")], [], "b does not take a newer generation"),
         ([pod("a", 110)], BOTH, "No rotation is under way."),
-        ([pod("a", 90)], BOTH[:1], "A rotation is under way. Next: every pod has it."),
+        ([pod("a", 90)], BOTH[:1], "A rotation is under way, step 2 of 6: every pod has it."),
     ],
 )
 def test_one_sentence_says_what_is_going_on(
