@@ -21,7 +21,7 @@ run: $(VENV)/installed ## Serve on http://127.0.0.1:8080 with a PostgreSQL of it
 
 # GOGC: Helm's engine, which is in Go, would collect its garbage after every rendering
 .PHONY: test
-test: $(VENV)/installed .venv-moto/installed ## Run the unit, integration and chart tests (TEST_ARGS=… for pytest)
+test: $(VENV)/installed $(VENV)/browser .venv-moto/installed ## Run the unit, integration and chart tests (TEST_ARGS=… for pytest)
 	GOGC=800 PYTHONDEVMODE=1 PYTHONWARNINGS=error $(BIN)/pytest --numprocesses logical --maxprocesses 4 $(TEST_ARGS)
 
 .PHONY: bench
@@ -75,12 +75,17 @@ leak-scan: $(VENV)/installed ## Look for the secrets of what is deployed (SCAN_A
 	@$(BIN)/python -m tests.e2e.leakscan $(SCAN_ARGS)
 
 .PHONY: e2e
-e2e: $(VENV)/installed ## Deploy to a cluster of its own and prove it (KEEP=1, E2E_ARGS=… for pytest)
+e2e: $(VENV)/installed $(VENV)/browser ## Deploy to a cluster of its own and prove it (KEEP=1, E2E_ARGS=… for pytest)
 	CLUSTER=flask-app-e2e HTTPS_PORT=9443 $(BIN)/pytest tests/e2e $(E2E_ARGS)
 
 .PHONY: destroy
 destroy: ## Remove the kind cluster with everything in it
 	@cluster/destroy
+
+# once, whatever comes of it: it says what to do where none can be had
+$(VENV)/browser: $(VENV)/installed
+	@$(BIN)/python -m tests.browser
+	@touch $@
 
 $(VENV)/installed: requirements/dev.txt
 .venv-checkov/installed: requirements/checkov.txt

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from playwright.sync_api import Error as Missing
 
 #: What a Chromium is called where a distribution installs it.
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 MISSING = (
-    "no Chromium: install your distribution's, or `.venv/bin/playwright install chromium`, "
-    "or name one in CHROMIUM"
+    "no Chromium can be started: install your distribution's, run `.venv/bin/playwright install "
+    "chromium`, or name one in CHROMIUM"
 )
 
 #: As large as a small phone's, in CSS pixels.
@@ -58,21 +60,27 @@ WATCH = """() => {
 def chromium() -> Iterator[Browser]:
     """Start a browser; where there is none, the test is skipped, or fails where CI is set."""
     with sync_playwright() as playwright:
-        program = _program(playwright)
-        if not program:
+        browser = _launch(playwright)
+        if not browser:
             (pytest.fail if os.environ.get("CI") else pytest.skip)(MISSING)
-        # the sandbox needs rights that a container or root does not have
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         try:
             yield browser
         finally:
             browser.close()
 
 
-def _program(playwright: Playwright) -> str | None:
-    named = os.environ.get("CHROMIUM") or playwright.chromium.executable_path
-    found = [named] if Path(named).exists() else []
-    return next(iter([*found, *filter(None, map(shutil.which, PROGRAMS))]), None)
+def _launch(playwright: Playwright) -> Browser | None:
+    """Start the one that somebody names, playwright's own, or this machine's."""
+    named = os.environ.get("CHROMIUM")
+    for program in [named] if named else [None, *_installed()]:
+        # its sandbox needs rights that neither a container nor root has
+        with suppress(Missing):
+            return playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+    return None
+
+
+def _installed() -> list[str]:
+    return [path for path in map(shutil.which, PROGRAMS) if path]
 
 
 @dataclass
@@ -123,3 +131,16 @@ def _complain(opened: Visit, kind: str, text: str) -> None:
 def _check_host(opened: Visit, asked: str, url: str) -> None:
     if not asked.startswith(url):
         opened.complaints.append(f"asked another host: {asked}")
+
+
+def main() -> None:
+    """Download playwright's own browser, unless this machine has one."""
+    if os.environ.get("CHROMIUM") or _installed():
+        return
+    install = [sys.executable, "-m", "playwright", "install", "--only-shell", "chromium"]
+    if subprocess.run(install, capture_output=True).returncode:
+        print(f"The tests of the page are skipped: {MISSING}.", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
