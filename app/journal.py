@@ -147,6 +147,7 @@ class Journal:
         self._refusal: tuple[object, ...] = ()
         self._exchanging = threading.Lock()
         self._writer = ThreadPoolExecutor(1, "journal")
+        self._is_alone = False
         self._view = self._alone()
         self._view_until = 0.0
         self._note(Event(self._pod, "started", self._snapshot.generation))
@@ -208,10 +209,12 @@ class Journal:
                 told = self._tell(connection)
                 self._view = _read(connection)
         except sqlalchemy.exc.SQLAlchemyError as error:
-            if self._view.read_at:
+            if not self._is_alone:
                 log.warning("the page shows this pod alone: %s", getattr(error, "orig", error))
+            self._is_alone = True
             self._view = self._alone()
         else:
+            self._is_alone = False
             for event in told:
                 with suppress(ValueError):  # pushed out meanwhile by newer ones
                     self._untold.remove(event)

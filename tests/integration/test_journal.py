@@ -138,11 +138,14 @@ def test_alone_a_pod_shows_itself_and_tells_the_rest_later(
 
 
 def test_a_database_that_is_away_leaves_the_pod_alone(
-    pod: Start, rotation: Rotation, tmp_path: Path
+    pod: Start, rotation: Rotation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    view = look(pod("one", rotation.mount.folder, database_host=str(tmp_path)))
-    assert view.read_at is None
-    assert told(view) == [("one", "started")]
+    app = pod("one", rotation.mount.folder, database_host=str(tmp_path))
+    for _ in range(3):
+        view = look(app)
+        assert view.read_at is None
+        assert told(view) == [("one", "started")]
+    assert capsys.readouterr().err.count("the page shows this pod alone") == 1
 
 
 def test_who_has_not_answered_lately_is_not_shown(
