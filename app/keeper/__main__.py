@@ -1,7 +1,7 @@
 """The keeper's command line: ``python -m app.keeper run``, ``rotate`` and ``status``.
 
-Exit status: 0 done, 1 it could not be done, 2 wrong usage or settings, 3 another
-keeper was quicker.
+Exit status: 0 done, 1 it could not be done, or ``status --text`` tells of something broken,
+2 wrong usage or settings, 3 another keeper was quicker.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
@@ -20,6 +22,7 @@ from .keeper import PROBLEMS, Keeper
 from .kubernetes_secrets import KubernetesSecrets
 from .objects import Conflict, SecretObjects
 from .plan import PARTS, Plan
+from .screen import screen
 from .settings import SettingsError, plan_from
 from .status import status
 
@@ -51,7 +54,10 @@ def command_line(program: str) -> argparse.ArgumentParser:
     rotate.add_argument(
         "--new-authority", action="store_true", help="sign the certificates with a new authority"
     )
-    commands.add_parser("status", help="print ages, what is due, and each pod's generation")
+    state = commands.add_parser("status", help="print ages, what is due, each pod's generation")
+    state.add_argument(
+        "--text", action="store_true", help="for a person, not as JSON; 1 if something is broken"
+    )
     return parser
 
 
@@ -76,8 +82,7 @@ def do(
     try:
         place = objects()
         if arguments.command == "status":
-            print(json.dumps(status(place, plan), indent=2))
-            return 0
+            return tell(status(place, plan), arguments.text)
         Keeper(place, plan, redactor).run(parts, getattr(arguments, "new_authority", False))
     except Conflict as problem:
         log.warning("%s: giving way", problem)
@@ -86,6 +91,16 @@ def do(
         log.error("%s", problem)
         return 1
     return 0
+
+
+def tell(facts: Mapping[str, Any], as_text: bool) -> int:
+    """Print the status, and return the exit status."""
+    if not as_text:
+        print(json.dumps(facts, indent=2))
+        return 0
+    text, is_sound = screen(facts, datetime.now(UTC))
+    print(text)
+    return 0 if is_sound else 1
 
 
 def write_logs(redactor: Redactor) -> None:

@@ -12,6 +12,7 @@ import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
@@ -377,6 +378,24 @@ def test_what_is_served_is_rotated_from_another_terminal(running: Run) -> None:
     assert [pod["problem"] for pod in json.loads(running.keep("status").stdout)["pods"]] == [""]
 
 
+def test_the_status_on_a_screen_agrees_with_the_service(running: Run) -> None:
+    served: Any = running.request("/status")
+    kept = json.loads(running.keep("status").stdout)
+    done = running.keep("status", "--text")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (done.stderr, done.stdout.splitlines()[-1]) == ("", "Nothing is broken.")
+    assert all(line.isprintable() for line in done.stdout.splitlines())
+    generation, role = served["secrets"]["generation"], served["database"]["role"]
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert [served["pod"], str(generation), role] in lines
+    assert f"generation {generation}, role {role}; session keys: 1 signs" in done.stdout
+    for part, times in (("session key", kept["session"]), ("database password", kept["database"])):
+        (line,) = [one for one in done.stdout.splitlines() if one.startswith(part)]
+        for when in times.values():
+            assert when.replace("T", " ").replace("+00:00", " UTC") in line
+    assert "CERTIFICATE" not in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -395,8 +414,8 @@ def test_what_can_not_be_rotated_here_is_one_sentence(
 
 
 def test_nothing_to_rotate_is_one_sentence(used: Path, folder: Path) -> None:
-    """Nobody ever ran it here, or it has ended."""
-    for place in (folder, used.parent):
-        done = keep(place, "rotate")
+    """Nobody ever ran it here, or it has ended. Nor is there a status to be seen."""
+    for place, *arguments in ((folder, "rotate"), (used.parent, "rotate"), (folder, "status")):
+        done = keep(place, *arguments)
         assert done.returncode == 1
         assert done.stderr == "Nothing is served here: start `make run` in another terminal.\n"

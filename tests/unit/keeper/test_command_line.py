@@ -107,6 +107,17 @@ def test_the_status_of_what_is_empty_is_all_there(capsys: pytest.CaptureFixture[
     assert found["session"]["made"] < found["session"]["due"]
 
 
+def test_the_status_as_a_text_fails_when_something_is_broken(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plan = replace(plan_from(ENVIRONMENT), service=None)
+    arguments = command_line("keeper").parse_args(["status", "--text"])
+    assert do(arguments, Empty, plan, Redactor()) == 1
+    told = capsys.readouterr().out.split("\nBroken:\n")[1].splitlines()
+    assert "  - the secrets are not made yet: the keeper fills them" in told
+    assert "  - no pod of the service is found" in told
+
+
 def test_the_status_of_somebody_elses_secrets_is_of_what_is_the_keepers(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
