@@ -74,6 +74,10 @@ rotate: $(VENV)/installed ## Rotate what is deployed, or what `make run` serves 
 leak-scan: $(VENV)/installed ## Look for the secrets of what is deployed (SCAN_ARGS='--rotate --json FILE')
 	@$(BIN)/python -m tests.e2e.leakscan $(SCAN_ARGS)
 
+.PHONY: audit
+audit: $(VENV)/installed ## Show who read or wrote its Secrets (AUDIT_ARGS='--follow --since 1h --help')
+	@cluster/audit $(AUDIT_ARGS)
+
 .PHONY: e2e
 e2e: $(VENV)/installed $(VENV)/browser ## Deploy to a cluster of its own and prove it (KEEP=1, E2E_ARGS=… for pytest)
 	CLUSTER=flask-app-e2e HTTPS_PORT=9443 $(BIN)/pytest tests/e2e $(E2E_ARGS)

@@ -2,7 +2,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-CLUSTER=${CLUSTER:-flask-app}
+export CLUSTER=${CLUSTER:-flask-app}
 STATE=.local/cluster/$CLUSTER
 # a kubeconfig of its own: the user's, and its current context, are never touched
 export KUBECONFIG=$PWD/$STATE/kubeconfig
@@ -41,6 +41,12 @@ cluster_exists() {
   local clusters
   clusters=$(kind get clusters 2>/dev/null) || fail 'kind does not say which clusters there are: try `kind get clusters`.'
   grep -qx "$CLUSTER" <<<"$clusters"
+}
+
+# Another folder may have made the cluster.
+take_kubeconfig() {
+  mkdir -p "$STATE"
+  quietly kind export kubeconfig --name "$CLUSTER" --kubeconfig "$KUBECONFIG"
 }
 
 # The port of this machine that leads to the service.

@@ -94,3 +94,62 @@ def test_make_lists_every_target(clone: Path, programs: Path) -> None:
     phony = {line.split()[1] for line in text.splitlines() if line.startswith(".PHONY")}
     assert listed == phony
     assert len(listed) >= 8
+
+
+@pytest.fixture
+def python(clone: Path) -> None:
+    """Put a program in the place of the installed Python that says what it is asked for."""
+    folder = clone / ".venv" / "bin"
+    folder.mkdir(parents=True)
+    add(folder, "python", 'echo "$CLUSTER ${KUBECONFIG##*/.local/} python $*"')
+
+
+def script(clone: Path, programs: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run one of the scripts, of which make makes the same."""
+    path = shutil.which("mkdir")
+    assert path
+    if not (programs / "mkdir").exists():
+        (programs / "mkdir").symlink_to(path)
+    return subprocess.run(
+        command, cwd=clone, env={"PATH": str(programs)}, capture_output=True, text=True
+    )
+
+
+def with_cluster(programs: Path, *names: str) -> None:
+    """Add programs, with clusters of these names; kind notes what it is asked for."""
+    for name in ("docker", "kubectl", "helm"):
+        add(programs, name, "exit 0")
+    add(programs, "kind", f'echo "$@" >> asked; echo "{chr(10).join(names)}"')
+
+
+def test_the_audit_without_a_cluster_is_one_sentence(clone: Path, programs: Path) -> None:
+    with_cluster(programs, "kind", "flask-app-e2e")
+    done = script(clone, programs, "cluster/audit")
+    assert (done.stdout, done.returncode) == ("", 1)
+    assert done.stderr == "There is no cluster flask-app: `make deploy` makes it.\n"
+
+
+def test_the_audit_names_what_is_missing(clone: Path, programs: Path) -> None:
+    done = script(clone, programs, "cluster/audit")
+    assert (done.stdout, done.returncode) == ("", 1)
+    for name in ("docker", "kind", "kubectl"):
+        assert f"{name} is missing: https://" in done.stderr
+
+
+@pytest.mark.usefixtures("python")
+@pytest.mark.parametrize(
+    ("command", "ran"),
+    [(("cluster/audit", "--since", "1h"), "-m cluster.audit --since 1h")],
+)
+def test_a_cluster_is_asked_with_a_kubeconfig_of_its_own(
+    clone: Path, programs: Path, command: tuple[str, ...], ran: str
+) -> None:
+    """It is taken once, where another folder has made the cluster."""
+    with_cluster(programs, "flask-app")
+    kubeconfig = clone / ".local" / "cluster" / "flask-app" / "kubeconfig"
+    for _ in range(2):
+        done = script(clone, programs, *command)
+        assert done.stdout == f"flask-app cluster/flask-app/kubeconfig python {ran}\n"
+        asked = (clone / "asked").read_text()
+        assert asked.count(f"export kubeconfig --name flask-app --kubeconfig {kubeconfig}") == 1
+        kubeconfig.touch()

@@ -1,0 +1,1 @@
+"""What `make audit` asks of the kind cluster, beside the scripts that make it."""
