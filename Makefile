@@ -66,6 +66,10 @@ cluster: ## Make the kind cluster
 deploy: ## Make the cluster, build the image, install or upgrade the release (HTTPS_PORT=…)
 	@cluster/deploy
 
+.PHONY: status
+status: $(VENV)/installed ## Show what is deployed, or what `make run` serves: ages, pods, what is due
+	@cluster/status
+
 .PHONY: rotate
 rotate: $(VENV)/installed ## Rotate what is deployed, or what `make run` serves (PARTS=…)
 	@cluster/rotate

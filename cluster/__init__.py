@@ -1,1 +1,1 @@
-"""What `make audit` asks of the kind cluster, beside the scripts that make it."""
+"""What `make status` and `make audit` ask of the kind cluster, beside the scripts that make it."""

@@ -43,6 +43,11 @@ cluster_exists() {
   grep -qx "$CLUSTER" <<<"$clusters"
 }
 
+# Whether there is one to be asked; a missing program says nothing here.
+has_cluster() {
+  type -P docker kind kubectl >/dev/null && docker info >/dev/null 2>&1 && cluster_exists
+}
+
 # Another folder may have made the cluster.
 take_kubeconfig() {
   mkdir -p "$STATE"

@@ -93,7 +93,9 @@ def _rotation(facts: Facts) -> str:
     return "none under way" if facts["rotation"] == "none" else f"under way: {facts['rotation']}"
 
 
-def _last_run(runs: Facts, now: datetime) -> str:
+def _last_run(runs: Facts | None, now: datetime) -> str:
+    if not runs:
+        return "has nothing to do here, and nobody asks the pods for their generations"
     suspended = "; its CronJob is suspended" if runs["suspended"] else ""
     if not (last := runs["last"]):
         return f"no run is known{suspended}"
@@ -172,7 +174,7 @@ def _about_release(facts: Facts) -> Iterator[Finding]:
     status = facts.get("release", {}).get("status", "deployed")
     if status != "deployed":
         yield Finding(f"the release is {status}: `make deploy` deploys it again")
-    runs = facts.get("runs", {"last": None, "suspended": False})
+    runs = facts.get("runs") or {"last": None, "suspended": False}
     if runs["last"] and runs["last"]["outcome"] == "failed":
         yield Finding(f"the keeper's last run failed; its log says why: {runs['last']['job']}")
     if runs["suspended"]:

@@ -139,7 +139,10 @@ def test_the_audit_names_what_is_missing(clone: Path, programs: Path) -> None:
 @pytest.mark.usefixtures("python")
 @pytest.mark.parametrize(
     ("command", "ran"),
-    [(("cluster/audit", "--since", "1h"), "-m cluster.audit --since 1h")],
+    [
+        (("cluster/audit", "--since", "1h"), "-m cluster.audit --since 1h"),
+        (("cluster/status",), "-m cluster.status"),
+    ],
 )
 def test_a_cluster_is_asked_with_a_kubeconfig_of_its_own(
     clone: Path, programs: Path, command: tuple[str, ...], ran: str
@@ -153,3 +156,15 @@ def test_a_cluster_is_asked_with_a_kubeconfig_of_its_own(
         asked = (clone / "asked").read_text()
         assert asked.count(f"export kubeconfig --name flask-app --kubeconfig {kubeconfig}") == 1
         kubeconfig.touch()
+
+
+@pytest.mark.usefixtures("python")
+@pytest.mark.parametrize("names", [None, [], ["flask-app-e2e"]])
+def test_the_status_without_a_cluster_is_of_what_runs_here(
+    clone: Path, programs: Path, names: list[str] | None
+) -> None:
+    if names is not None:
+        with_cluster(programs, *names)
+    done = script(clone, programs, "cluster/status")
+    assert done.stdout.endswith(" python -m local.keeper status --text\n")
+    assert (done.stderr, done.returncode) == ("", 0)
