@@ -10,9 +10,71 @@ export HELM_KUBECONTEXT=kind-$CLUSTER
 
 kubectl() { command kubectl --context "kind-$CLUSTER" "$@"; }
 
-step() { printf '%4ds  %s\n' "$SECONDS" "$*"; }
+# The step that is under way; and where it is shown, the process that counts its seconds.
+current='' began=0 counter=''
 
-fail() { printf '%s\n' "$*" >&2; exit 1; }
+# Ends the step before with a line, and begins another.
+step() {
+  settle
+  current=$* began=$SECONDS
+  if is_shown; then count & counter=$!; fi
+}
+
+# Ends the step that is under way: its line, and a word where it did not end well.
+settle() { [ -z "$current" ] || tell "$((SECONDS - began))" "$current${1:+: $1}"; }
+
+# A line of its own in the place of the step that is under way.
+tell() {
+  uncount
+  printf '%5s %1s  %s\n' "$1" "${1:+s}" "$2"
+  current=''
+}
+
+# Ends the script's last step, and tells what all of them took.
+finish() { settle; tell "$SECONDS" 'in all'; }
+
+# Only a terminal can have a line rewritten.
+is_shown() { [ -t 1 ] && [ "${TERM:-dumb}" != dumb ]; }
+
+# Rewrites the last line every second, until it is told to end, or the script was killed.
+count() {
+  local size width line pause='' over=''
+  # Ctrl-C is the script's; bash itself ignores it here most of the time only
+  trap '' INT
+  trap 'over=1' TERM
+  while [ -z "$over" ] && kill -0 $$ 2>/dev/null; do
+    { size=$(stty size <&3 2>/dev/null); } 3>&1 && width=${size#* } || width=0
+    [ "$width" -gt 0 ] || width=80
+    line=$(printf '%5s s  %s ...' "$((SECONDS - began))" "$current")
+    # a line that is longer than the terminal can't be rewritten
+    printf '\r%s\033[K' "${line:0:width - 1}"
+    sleep 1 & pause=$!
+    [ -n "$over" ] || wait "$pause" || true
+  done
+  # not once: a signal to what has not quite begun is lost
+  while [ -n "$pause" ] && kill "$pause" 2>/dev/null; do :; done
+}
+
+# Until it has gone: then nothing is written over what follows.
+uncount() {
+  [ -n "$counter" ] || return 0
+  kill "$counter" 2>/dev/null || true
+  wait "$counter" 2>/dev/null || true
+  counter=''
+  printf '\r\033[K'
+}
+
+# What a script has to do if it does not get to its end.
+undo() { :; }
+
+# A signal leaves no status behind. A terminal that has gone keeps nothing from being undone.
+ended() {
+  if [ $? = 0 ]; then settle interrupted || true; else settle failed || true; fi
+  undo
+}
+trap ended EXIT
+
+fail() { settle failed; printf '%s\n' "$*" >&2; exit 1; }
 
 # Runs a command that talks too much; what it said is shown when it fails.
 quietly() {

@@ -2,16 +2,55 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.terminal import COLOUR, CONTROL, CTRL_C, Terminal, terminal
+
 ROOT = Path(__file__).parents[2]
-NEEDED = ("bash", "dirname", "sh", "make", "grep", "awk", "cat")
+NEEDED = (
+    *("bash", "dirname", "sh", "make", "grep", "awk", "cat"),
+    # by the steps of a deployment that works
+    *("base64", "date", "head", "mkdir", "rm", "sed", "sleep", "stty"),
+)
 DEPLOY_NEEDS = ("docker", "kind", "kubectl", "helm")
+
+#: Programs that do nothing and say what is expected of them, so long as it has to be.
+DOCKER = """
+case "$1 $2" in
+  'image inspect') [ "$3" != postgres:17 ] && echo sha256:0123456789abcdef ;;
+  'exec '*) echo flask-app ;;
+  'port '*) echo 127.0.0.1:8443 ;;
+  'build '*)
+    sleep "${BUILD_SECONDS:-0}"
+    [ -z "${BUILD_FAILS:-}" ] || { echo 'no such base' >&2; exit 1; } ;;
+esac
+"""
+KIND = """
+echo "$*" >>"$ASKED"
+case "$1 $2" in
+  'get clusters') [ -e "$ASKED.there" ] && echo flask-app; exit 0 ;;
+  'create cluster') sleep "${CREATE_SECONDS:-0}" ;;
+esac
+"""
+KUBECTL = """
+case "$*" in
+  *'logs --follow'*) cat "$KEEPER_LOG"; sleep "${KEEPER_SECONDS:-0}" ;;
+  *'get --output jsonpath'*) echo "${KEEPER_ENDED:-Complete}" ;;
+  *) cat >/dev/null </dev/null ;;
+esac
+"""
+
+DEPLOYED = ["create the cluster", "build the image", "load the images", "install", "one request"]
+STEP = re.compile(r" *[0-9]+(\.[0-9])? s  (.*)")
 
 
 @pytest.fixture
@@ -44,11 +83,18 @@ def add(programs: Path, name: str, script: str) -> None:
     path.chmod(0o755)
 
 
-def make(clone: Path, programs: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def environment(programs: Path, **variables: object) -> dict[str, str]:
+    texts = {name: str(value) for name, value in variables.items()}
+    return {"PATH": str(programs), "HOME": os.environ.get("HOME", "/"), **texts}
+
+
+def make(
+    clone: Path, programs: Path, *arguments: str, **variables: object
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["make", *arguments],
         cwd=clone,
-        env={"PATH": str(programs), "HOME": os.environ.get("HOME", "/")},
+        env=environment(programs, **variables),
         capture_output=True,
         text=True,
     )
@@ -168,3 +214,167 @@ def test_the_status_without_a_cluster_is_of_what_runs_here(
     done = script(clone, programs, "cluster/status")
     assert done.stdout.endswith(" python -m local.keeper status --text\n")
     assert (done.stderr, done.returncode) == ("", 0)
+
+
+@pytest.fixture
+def cluster(programs: Path, clone: Path) -> dict[str, Any]:
+    """Put programs there that seem to have a cluster; return the variables that they heed."""
+    for name, script in (("docker", DOCKER), ("kind", KIND), ("kubectl", KUBECTL), ("helm", "")):
+        add(programs, name, script)
+    (clone / ".venv").mkdir()
+    (clone / ".venv" / "installed").touch()
+    log = clone / "keeper.log"
+    log.write_text("".join(f"{json.dumps(line)}\n" for line in KEEPER))
+    return {"ASKED": clone / "asked", "KEEPER_LOG": log, "HTTPS_PORT": 1}
+
+
+KEEPER = [
+    {"message": "prepared", "step": "prepared", "seconds": 0.123, "role": "flask_app_b"},
+    {"message": "waiting for the database: it starts", "level": "INFO"},
+    {"message": "announced", "step": "announced", "seconds": 1.0},
+    {"message": "seen", "step": "seen", "seconds": 12.345, "pods": 2},
+    {"message": "rotated", "step": "rotated", "seconds": 0.01},
+]
+
+
+def on_terminal(
+    clone: Path, programs: Path, target: str, columns: int = 80, **variables: object
+) -> AbstractContextManager[Terminal]:
+    return terminal(["make", target], clone, environment(programs, **variables), columns)
+
+
+def steps(lines: list[str]) -> list[str]:
+    return [found[2] for found in map(STEP.fullmatch, lines) if found]
+
+
+def test_deploy_prints_a_plain_line_for_each_step_with_its_time(
+    clone: Path, programs: Path, cluster: dict[str, Any]
+) -> None:
+    done = make(clone, programs, "deploy", BUILD_SECONDS=2, TERM="xterm", **cluster)
+    assert (done.returncode, done.stderr) == (0, "")
+    told = steps(done.stdout.splitlines())
+    assert [text for text in told if not text.startswith(tuple(DEPLOYED))] == ["in all"]
+    assert len(told) == len(DEPLOYED) + 1
+    assert re.search(r"^ +[234] s  build the image$", done.stdout, re.M)
+    assert CONTROL.search(done.stdout) is None
+
+
+def test_on_a_terminal_the_step_under_way_counts_its_seconds(
+    clone: Path, programs: Path, cluster: dict[str, Any]
+) -> None:
+    with on_terminal(clone, programs, "deploy", BUILD_SECONDS=2.5, **cluster) as shown:
+        shown.wait_for(r" 0 s  build the image \.\.\..*[123] s  build the image \.\.\.")
+        assert shown.end() == 0
+    told = steps(shown.screen())
+    assert [text for text in told if not text.startswith(tuple(DEPLOYED))] == ["in all"]
+    assert len(told) == len(DEPLOYED) + 1
+    assert not [line for line in shown.screen() if line.endswith("...")]
+    assert COLOUR.search(shown.written) is None
+    assert shown.left_over() == []
+
+
+def test_a_dumb_terminal_has_plain_lines(
+    clone: Path, programs: Path, cluster: dict[str, Any]
+) -> None:
+    with on_terminal(clone, programs, "deploy", TERM="dumb", **cluster) as shown:
+        assert shown.end() == 0
+    assert len(steps(shown.screen())) == len(DEPLOYED) + 1
+    assert CONTROL.search(shown.written.replace("\r\n", "\n")) is None
+
+
+def test_what_is_rewritten_fits_a_narrow_terminal(
+    clone: Path, programs: Path, cluster: dict[str, Any]
+) -> None:
+    with on_terminal(clone, programs, "deploy", columns=20, **cluster) as shown:
+        assert shown.end() == 0
+    rewritten = re.findall(r"\r([^\r\n]+)\x1b\[K", shown.written)
+    assert re.fullmatch("    [0-9] s  build the ", rewritten[1])
+    assert max(map(len, rewritten)) == 19
+    assert f"{DEPLOYED[2]} into the cluster" in steps(shown.screen())
+
+
+def test_a_step_that_fails_is_named_with_what_was_said(
+    clone: Path, programs: Path, cluster: dict[str, Any]
+) -> None:
+    done = make(clone, programs, "deploy", BUILD_FAILS=1, **cluster)
+    assert done.returncode != 0
+    assert done.stdout.splitlines()[-1] == "    0 s  build the image: failed"
+    assert "no such base" in done.stderr
+    with on_terminal(clone, programs, "deploy", BUILD_FAILS=1, **cluster) as shown:
+        assert shown.end() != 0
+    screen = shown.screen()
+    assert screen.index("    0 s  build the image: failed") < screen.index("no such base")
+    assert shown.left_over() == []
+
+
+def test_ctrl_c_leaves_no_process_and_says_what_was_interrupted(
+    clone: Path, programs: Path, cluster: dict[str, Any]
+) -> None:
+    with on_terminal(clone, programs, "deploy", BUILD_SECONDS=60, **cluster) as shown:
+        shown.wait_for(r"[1-9] s  build the image \.\.\.")
+        shown.press(CTRL_C)
+        assert shown.end() != 0
+        assert shown.left_over() == []
+    assert " s  build the image: interrupted" in shown.written
+
+
+def test_a_script_dies_of_the_signal_that_ended_it(
+    clone: Path, programs: Path, cluster: dict[str, Any]
+) -> None:
+    variables = environment(programs, BUILD_SECONDS=60, **cluster)
+    with terminal([clone / "cluster" / "deploy"], clone, variables) as shown:
+        shown.wait_for(r"[1-9] s  build the image \.\.\.")
+        shown.press(CTRL_C)
+        assert shown.end() == 130
+
+
+def test_half_a_cluster_is_removed_again(
+    clone: Path, programs: Path, cluster: dict[str, Any]
+) -> None:
+    with on_terminal(clone, programs, "cluster", CREATE_SECONDS=60, **cluster) as shown:
+        shown.wait_for(r"[1-9] s  create the cluster flask-app \.\.\.")
+        shown.press(CTRL_C)
+        assert shown.end() != 0
+        assert shown.left_over() == []
+    assert " s  create the cluster flask-app: interrupted" in shown.written
+    asked = (clone / "asked").read_text().splitlines()
+    assert asked[-1].startswith("delete cluster --name flask-app ")
+    # a whole one stays
+    assert make(clone, programs, "cluster", **cluster).returncode == 0
+    asked = (clone / "asked").read_text().splitlines()
+    assert asked[-1].startswith("create cluster --name flask-app ")
+
+
+def test_rotate_tells_each_step_of_the_keeper_with_its_time(
+    clone: Path, programs: Path, cluster: dict[str, Any]
+) -> None:
+    (clone / "asked.there").touch()
+    done = make(clone, programs, "rotate", **cluster)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[1:-1] == [
+        "  0.1 s  prepared",
+        "         waiting for the database: it starts",
+        "  1.0 s  announced",
+        " 12.3 s  seen",
+        "  0.0 s  rotated",
+    ]
+    assert "start the Job flask-app-rotate-" in lines[0]
+    assert steps(lines)[-1] == "in all"
+    failed = make(clone, programs, "rotate", KEEPER_ENDED="Failed", **cluster)
+    assert failed.returncode != 0
+    assert "Not finished. Old and new secrets stay valid" in failed.stderr
+
+
+def test_rotate_shows_what_the_keeper_is_about_to_do(
+    clone: Path, programs: Path, cluster: dict[str, Any]
+) -> None:
+    (clone / "asked.there").touch()
+    (clone / "keeper.log").write_text(f"{json.dumps(KEEPER[2])}\n")
+    with on_terminal(clone, programs, "rotate", KEEPER_SECONDS=60, **cluster) as shown:
+        shown.wait_for(r"[1-9] s  see every pod on the new generation \.\.\.")
+        shown.press(CTRL_C)
+        assert shown.end() != 0
+        assert shown.left_over() == []
+    assert "  1.0 s  announced" in shown.screen()
+    assert "The keeper goes on in the cluster: see the Job flask-app-rotate-" in shown.written
