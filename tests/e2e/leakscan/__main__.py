@@ -1,7 +1,8 @@
 """`make leak-scan`: looks for the secrets of what `make deploy` deployed, and prints a table.
 
-Exit status: 0 nothing was found, 1 something was, 2 a place could not be read. (make itself
-ends with 2 whenever a command fails, and prints the command's own status.)
+Exit status: 0 nothing was found, 1 something was, 2 a place could not be read, 130 Ctrl-C. (make
+itself ends with 2 whenever a command fails, and prints the command's own status.) On a terminal,
+each place is told as it is read.
 """
 
 from __future__ import annotations
@@ -16,10 +17,14 @@ from pathlib import Path
 
 from app.secret_files import Redactor, Secret
 from tests.e2e.cluster import Cluster
+from tests.e2e.progress import Progress, is_terminal
 
 from .engine import UNREADABLE
 from .report import peak_memory, summary, table
 from .run import scanning
+
+#: As a shell tells it of a program that Ctrl-C has ended.
+INTERRUPTED = 130
 
 
 def main() -> int:
@@ -33,16 +38,22 @@ def main() -> int:
     cluster = Cluster(os.environ.get("CLUSTER", "flask-app"), port="")
     values: list[Secret] = []
     try:
-        with scanning(cluster) as scan:
+        shown = sys.stderr if is_terminal(sys.stderr) else None
+        with Progress(shown) as progress, scanning(cluster, progress) as scan:
             values = scan.values
             if arguments.rotate:
-                scan.rotate()
+                with progress.step("rotate"):
+                    scan.rotate()
             started = time.monotonic()
             report = scan.report()
             seconds = time.monotonic() - started
+            progress.say()
     except Exception as problem:
         print(f"{cluster.name} can't be scanned: {told(problem, values)}", file=sys.stderr)
         return UNREADABLE
+    except KeyboardInterrupt:
+        print(f"{cluster.name} was not scanned to the end.", file=sys.stderr)
+        return INTERRUPTED
     print(table(report), summary(report, seconds), sep="\n\n")
     if arguments.json:
         figures = {"seconds": round(seconds, 1), "memory_bytes": peak_memory()}

@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, TypeVar
 
+from tests.e2e.progress import Progress
+
 from .needles import Needles
 from .target import Target
 
@@ -189,19 +191,29 @@ class Report:
         }
 
 
-def scan(target: Target, places: Iterable[Place]) -> Report:
-    """Read every place, and look for the target's needles in it."""
+def scan(target: Target, places: Iterable[Place], progress: Progress | None = None) -> Report:
+    """Read every place, and look for the target's needles in it.
+
+    :param progress: is told of each place.
+    """
+    told = progress or Progress()
     rows = [Row(place) for place in places]
     if not rows:
         raise ValueError("there is no place to look at")
     with ThreadPoolExecutor(THREADS) as pool:
         slow_first = sorted(rows, key=lambda row: not row.place.slow)
-        for _ in pool.map(lambda row: _fill(row, target), slow_first):
+        for _ in pool.map(lambda row: _fill(row, target, told), slow_first):
             pass
     return Report(rows, target.needles.names)
 
 
-def _fill(row: Row, target: Target) -> None:
+def _fill(row: Row, target: Target, progress: Progress) -> None:
+    with progress.step(str(row.place)) as step:
+        _read(row, target)
+        step.outcome = row.verdict
+
+
+def _read(row: Row, target: Target) -> None:
     started = time.monotonic()
     try:
         for part in row.place.read(target):

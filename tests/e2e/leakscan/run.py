@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -11,6 +11,7 @@ from typing import Final
 from app.secret_files import Secret
 from tests.e2e.cluster import ROOT, Cluster
 from tests.e2e.keeper import start
+from tests.e2e.progress import Progress
 
 from .engine import CLEAN, Place, Reading, Report, Swept, Unreadable, scan
 from .needles import Needles
@@ -34,6 +35,8 @@ class Scan:
     image: str = ""
     root: Path = ROOT
     values: list[Secret] = field(default_factory=list)
+    #: Is told of each place.
+    progress: Progress = field(default_factory=Progress)
 
     def remember(self) -> None:
         """Read the values of this moment; those that were there before are previous now."""
@@ -55,7 +58,8 @@ class Scan:
     def report(self, target: Target | None = None, places: Iterable[Place] = PLACES) -> Report:
         """Look for the values in all these places; others that come meanwhile are told, too."""
         target = target or self.target()
-        report, after = scan(target, places), scan(target, [SAME])
+        report = scan(target, places, self.progress)
+        after = scan(target, [SAME])
         return report if after.status == CLEAN else Report(report.rows + after.rows, report.needles)
 
     def rotate(self) -> None:
@@ -95,11 +99,18 @@ SAME: Final = Place("kubernetes objects", "secrets", same)
 
 
 @contextmanager
-def scanning(cluster: Cluster) -> Iterator[Scan]:
-    """Begin a scan: from here on, processes are watched, and values remembered."""
-    with reader(cluster) as reads, Watch(cluster) as watch:
-        begun = Scan(cluster, reads, watch)
-        begun.remember()
+def scanning(cluster: Cluster, progress: Progress | None = None) -> Iterator[Scan]:
+    """Begin a scan: from here on, processes are watched, and values remembered.
+
+    :param progress: is told of it, and of each place.
+    """
+    progress = progress or Progress()
+    with ExitStack() as stack:
+        with progress.step("read the values to look for, and watch the processes"):
+            reads = stack.enter_context(reader(cluster))
+            watch = stack.enter_context(Watch(cluster))
+            begun = Scan(cluster, reads, watch, progress=progress)
+            begun.remember()
         try:
             yield begun
         finally:

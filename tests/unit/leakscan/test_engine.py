@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,6 +25,7 @@ from tests.e2e.leakscan.engine import (
 )
 from tests.e2e.leakscan.report import LISTED, summary, table
 from tests.e2e.leakscan.target import Target
+from tests.e2e.progress import Progress
 from tests.unit.leakscan.nowhere import target_for
 
 VALUE = "the-value-of-this-test-4f1c"
@@ -180,3 +182,16 @@ def test_the_table_has_a_line_for_each_place_and_not_for_each_finding() -> None:
 def test_a_scan_of_no_place_is_an_error() -> None:
     with pytest.raises(ValueError, match="no place"):
         scanned()
+
+
+def test_each_place_is_told_with_its_verdict_and_never_with_a_value() -> None:
+    stream = io.StringIO()
+    places = [Place("group", read.__name__, read) for read in (clean, leak, indiscreet_error)]
+    with Progress(stream) as progress:
+        scan(target_for(SECRET), places, progress)
+    assert {line[9:] for line in stream.getvalue().splitlines()} == {
+        "group: clean: clean",
+        "group: leak: found",
+        "group: indiscreet_error: unreadable",
+    }
+    assert VALUE not in stream.getvalue()
