@@ -84,7 +84,8 @@ audit: $(VENV)/installed ## Show who read or wrote its Secrets (AUDIT_ARGS='--fo
 
 .PHONY: e2e
 e2e: $(VENV)/installed $(VENV)/browser ## Deploy to a cluster of its own and prove it (KEEP=1, E2E_ARGS=… for pytest)
-	CLUSTER=flask-app-e2e HTTPS_PORT=9443 $(BIN)/pytest tests/e2e $(E2E_ARGS)
+	CLUSTER=flask-app-e2e HTTPS_PORT=9443 $(BIN)/pytest --verbose \
+		--override-ini console_output_style=times tests/e2e $(E2E_ARGS)
 
 .PHONY: destroy
 destroy: ## Remove the kind cluster with everything in it

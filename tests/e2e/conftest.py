@@ -6,11 +6,12 @@ KEEP=1 leaves the cluster, and upgrades the release on one that was left.
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.cluster import SUSPENDED, Cluster
+from tests.e2e.cluster import ROOT, SUSPENDED, Cluster
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -20,7 +21,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
     """Deploy, and remove the cluster at the end."""
     cluster = Cluster(os.environ["CLUSTER"], os.environ["HTTPS_PORT"])
     keep = os.environ.get("KEEP") == "1"
@@ -28,10 +29,31 @@ def cluster() -> Iterator[Cluster]:
         if not keep:
             # of a run that was ended, or of another folder's
             cluster.run("make", "destroy")
-        print(cluster.run("make", "deploy"))
+        _deploy(cluster, pytestconfig)
         # the tests say when the keeper runs
         cluster.kubectl("patch", "cronjob", "flask-app-keeper", "--patch", SUSPENDED)
         yield cluster
     finally:
         if not keep:
             cluster.run("make", "destroy")
+
+
+def _deploy(cluster: Cluster, config: pytest.Config) -> None:
+    """Run `make deploy`, and show what it prints as it runs."""
+    reporter = config.pluginmanager.getplugin("terminalreporter")
+    capture = config.pluginmanager.getplugin("capturemanager")
+    assert reporter
+    assert capture
+    with subprocess.Popen(
+        ["make", "deploy"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=ROOT,
+        env=cluster.environment(),
+    ) as process:
+        assert process.stdout
+        for line in process.stdout:
+            with capture.global_and_fixture_disabled():
+                reporter.write_line(line.rstrip())
+    assert process.returncode == 0, "make deploy failed: see what it printed"
