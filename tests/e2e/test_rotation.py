@@ -21,6 +21,7 @@ from tests.e2e.cluster import Cluster
 from tests.e2e.keeper import Job, start
 from tests.e2e.leakscan.needles import Needles
 from tests.e2e.load import Load, connection, visits_in
+from tests.e2e.rotated import login, restarts
 
 ROTATIONS = 10
 
@@ -29,8 +30,6 @@ DELIVERY = 30
 
 #: What a rotation of all replaces in the service's Secret.
 BOTH = ("SECRET_KEY", "DATABASE_PASSWORD")
-
-Values = dict[str, Secret]
 
 
 @pytest.fixture(autouse=True)
@@ -56,15 +55,6 @@ def under_load(cluster: Cluster) -> Load:
     return Load(int(cluster.port), cluster.state / "ca.crt")
 
 
-def restarts(cluster: Cluster, *components: str) -> dict[str, int]:
-    """Return how often each pod was started again; one that was replaced has another name."""
-    return {
-        pod["metadata"]["uid"]: pod["status"]["containerStatuses"][0]["restartCount"]
-        for component in components
-        for pod in cluster.objects("pods", f"app.kubernetes.io/component={component}")
-    }
-
-
 def notes(cluster: Cluster) -> dict[str, str]:
     found = json.loads(cluster.kubectl("get", "secret", "flask-app-secrets", "--output", "json"))
     prefix = "keeper.flask-app/"
@@ -77,25 +67,6 @@ def notes(cluster: Cluster) -> dict[str, str]:
 
 def step(cluster: Cluster) -> str:
     return notes(cluster).get("step", IDLE)
-
-
-LOGIN = """
-import psycopg
-try:
-    psycopg.connect(
-        host="flask-app-database.flask-app.svc", dbname="flask_app", sslmode="verify-full",
-        sslrootcert="/etc/database-ca/ca.crt", user={user!r}, password={password!r},
-    ).close()
-    print("let in")
-except psycopg.OperationalError as error:
-    print("refused" if "authentication failed" in str(error) else error)
-"""
-
-
-def login(cluster: Cluster, values: Values) -> str:
-    """Try the pair from a pod of the service, and return what the database said."""
-    user, password = (values[f"DATABASE_{name}"].reveal() for name in ("USERNAME", "PASSWORD"))
-    return cluster.python(LOGIN.format(user=user, password=password)).strip()
 
 
 def wait_for_pods(cluster: Cluster, generation: str) -> None:
