@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 
 # The kind cluster, and the port of this machine that leads to it: 8443, unless another is named.
 CLUSTER ?= flask-app
-export CLUSTER HTTPS_PORT PARTS
+export CLUSTER HTTPS_PORT PARTS YES OPEN
 
 .PHONY: help
 help: ## List the targets
@@ -86,6 +86,10 @@ audit: $(VENV)/installed ## Show who read or wrote its Secrets (AUDIT_ARGS='--fo
 e2e: $(VENV)/installed $(VENV)/browser ## Deploy to a cluster of its own and prove it (KEEP=1, E2E_ARGS=… for pytest)
 	CLUSTER=flask-app-e2e HTTPS_PORT=9443 $(BIN)/pytest --verbose \
 		--override-ini console_output_style=times tests/e2e $(E2E_ARGS)
+
+.PHONY: demo
+demo: $(VENV)/installed ## Show it all in ten minutes: rotate under load, scan, plant a leak (YES=1 OPEN=0)
+	@$(BIN)/python -m tests.e2e.demo
 
 .PHONY: destroy
 destroy: ## Remove the kind cluster with everything in it

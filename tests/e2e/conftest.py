@@ -50,7 +50,7 @@ def _deploy(cluster: Cluster, config: pytest.Config) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         cwd=ROOT,
-        env=cluster.environment(),
+        env={**cluster.environment(), "HINTS": "0"},
     ) as process:
         assert process.stdout
         for line in process.stdout:
