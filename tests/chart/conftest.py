@@ -5,13 +5,15 @@ The engine's Python package is young; nothing but this file knows it.
 
 from __future__ import annotations
 
+import functools
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import helm_python.chart
+import kubernetes_validate
 import pytest
 import yaml
 from helm_python.errors import HelmError
@@ -69,38 +71,27 @@ class Loader(yaml.CSafeLoader):
         return super().construct_mapping(node, deep)
 
 
-class Files:
-    """What Helm renders. It is read when somebody asks for it, and once."""
-
-    def __init__(self, texts: dict[str, str]) -> None:
-        self.texts = texts
-
-    @cached_property
-    def pickled(self) -> bytes:
-        """The objects of each template."""
-        return pickle.dumps(
-            {
-                name.partition("/templates/")[2]: [
-                    document for document in yaml.load_all(text, Loader) if document
-                ]
-                for name, text in self.texts.items()
-                if name.endswith(".yaml")
-            }
-        )
+@functools.cache
+def pickled(text: str) -> bytes:
+    """Return the objects of one template; most values leave most templates as they are."""
+    return pickle.dumps([document for document in yaml.load_all(text, Loader) if document])
 
 
 class Rendered:
     """The objects and the notes that the chart renders."""
 
-    def __init__(self, files: Files) -> None:
-        self.notes = next(text for name, text in files.texts.items() if name.endswith("NOTES.txt"))
-        self._files = files
+    def __init__(self, texts: dict[str, str]) -> None:
+        self.notes = next(text for name, text in texts.items() if name.endswith("NOTES.txt"))
+        self._texts = texts
 
     @cached_property
     def templates(self) -> dict[str, list[Object]]:
         """The objects of each template, by its path below chart/templates."""
-        found: dict[str, list[Object]] = pickle.loads(self._files.pickled)
-        return found
+        return {
+            name.partition("/templates/")[2]: pickle.loads(pickled(text))
+            for name, text in self._texts.items()
+            if name.endswith(".yaml")
+        }
 
     @cached_property
     def objects(self) -> list[Object]:
@@ -192,21 +183,34 @@ def chart() -> helm_python.chart.Chart:
 @pytest.fixture(scope="session")
 def render(chart: helm_python.chart.Chart) -> Render:
     """Return a function that renders the chart with some values turned, as objects of one's own."""
-    kept: dict[str, Files] = {}
+    kept: dict[str, dict[str, str] | Refused] = {}
+
+    def texts(values: dict[str, Any], **release: Any) -> dict[str, str] | Refused:
+        try:
+            # as an install does: the schema first
+            return chart.render(values, namespace="shop", **release)
+        except HelmError as error:
+            return Refused(str(error))
 
     def render(release: str = "flask-app", revision: int = 1, **values: Any) -> Rendered:
         key = repr((release, revision, values))
-        try:
-            if key not in kept:
-                # as an install does: the schema first
-                chart.validate_schema(chart.merge_values(values))
-                texts = chart.render(values, name=release, namespace="shop", revision=revision)
-                kept[key] = Files(texts)
-        except HelmError as error:
-            raise Refused(str(error)) from None
-        return Rendered(kept[key])
+        if key not in kept:
+            kept[key] = texts(values, name=release, revision=revision)
+        found = kept[key]
+        if isinstance(found, Refused):
+            raise Refused(*found.args)
+        return Rendered(found)
 
     return render
+
+
+@pytest.fixture(scope="session", autouse=True)
+def schemas() -> Iterator[None]:
+    """Read each schema of Kubernetes once, and not for every object."""
+    read_once = functools.cache(kubernetes_validate.utils.schema_contents)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kubernetes_validate.utils, "schema_contents", read_once)
+        yield
 
 
 @pytest.fixture(params=VARIANTS)

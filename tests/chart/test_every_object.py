@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -25,14 +24,6 @@ from tests.chart.conftest import (
 
 #: The oldest one that Chart.yaml allows, one in the middle, and the newest.
 VERSIONS = ("1.25", "1.31", "1.37")
-
-READ_ONCE = functools.cache(kubernetes_validate.utils.schema_contents)
-
-
-@pytest.fixture(autouse=True)
-def schemas(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read each schema once, and not for every object."""
-    monkeypatch.setattr(kubernetes_validate.utils, "schema_contents", READ_ONCE)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
