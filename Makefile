@@ -19,10 +19,15 @@ help: ## List the targets
 run: $(VENV)/installed ## Serve on http://127.0.0.1:8080 with a PostgreSQL of its own (PORT=…)
 	@$(BIN)/python -m local
 
-# GOGC: Helm's engine, which is in Go, would collect its garbage after every rendering
+# GOGC: Helm's engine, which is in Go, would collect its garbage after every rendering.
+# PYTHONMALLOC: development mode would guard memory, too, which is for code in C: none is here.
+# PYTHONDONTWRITEBYTECODE: where it is set, a hundred processes would each compile app/ anew.
+# worksteal: the tests that wait stand side by side, and one worker would be left with all of them.
+TEST_ENV := GOGC=800 PYTHONDEVMODE=1 PYTHONMALLOC=default PYTHONDONTWRITEBYTECODE= PYTHONWARNINGS=error
+
 .PHONY: test
 test: $(VENV)/installed $(VENV)/browser .venv-moto/installed ## Run the unit, integration and chart tests (TEST_ARGS=… for pytest)
-	GOGC=800 PYTHONDEVMODE=1 PYTHONWARNINGS=error $(BIN)/pytest --numprocesses logical --maxprocesses 4 $(TEST_ARGS)
+	$(TEST_ENV) $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal $(TEST_ARGS)
 
 .PHONY: bench
 bench: $(VENV)/installed ## Measure the service, in 4 minutes, and write docs/benchmarks.md
