@@ -19,7 +19,6 @@ from pythonjsonlogger.json import JsonFormatter
 
 from ..secret_files import RedactingFormatter, Redactor, forbid_core_dumps, log_uncaught
 from .keeper import PROBLEMS, Keeper
-from .kubernetes_secrets import KubernetesSecrets
 from .objects import Conflict, SecretObjects
 from .plan import PARTS, Plan
 from .screen import screen
@@ -39,6 +38,9 @@ def main() -> int:
     except SettingsError as problem:
         log.error("%s", problem)
         return 2
+    # not above: it is a third of the start, and neither `make run` nor wrong usage needs it
+    from .kubernetes_secrets import KubernetesSecrets
+
     return do(arguments, KubernetesSecrets, plan, redactor)
 
 
