@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import sqlalchemy
 from sqlalchemy import text
@@ -21,10 +22,17 @@ class Load:
         self.roles: set[str] = set()
         self.failures: list[str] = []
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(threads)]
+        self._turns = [0] * threads
+        self._threads = [threading.Thread(target=self._ask, args=(n,)) for n in range(threads)]
 
-    def _ask(self) -> None:
+    def turn(self) -> Callable[[], bool]:
+        """Return what tells whether every thread has asked once, from now on."""
+        before = tuple(self._turns)
+        return lambda: all(now >= then + 2 for now, then in zip(self._turns, before, strict=True))
+
+    def _ask(self, number: int) -> None:
         while not self._stop.is_set():
+            self._turns[number] += 1
             try:
                 with self.database.begin() as connection:
                     self.roles.add(connection.execute(text("SELECT current_user")).scalar_one())
