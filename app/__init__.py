@@ -51,6 +51,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     metrics.watch(store, logs.redactor)
     if settings.database_ca_file:
         metrics.watch_authorities(settings.database_ca_file)
+    if settings.tls_dir:
+        metrics.watch_certificate(settings.tls_dir / "tls.crt")
     metrics.measure(app)
     app.session_interface = session.StoreSessionInterface(store)
     database = Database(settings, store, on_login_failure=metrics.database_login_failures.inc)

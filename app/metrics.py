@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cryptography import x509
 from flask import Flask
 from prometheus_client import (
     CollectorRegistry,
@@ -110,6 +111,14 @@ class Metrics:
             registry=self.registry,
         ).set_function(lambda: _last_end(file))
 
+    def watch_certificate(self, file: Path) -> None:
+        """Tell until when the service's own certificate, which is in `file`, is valid."""
+        Gauge(
+            "tls_certificate_expiry_timestamp_seconds",
+            "The end of the certificate that the service serves",
+            registry=self.registry,
+        ).set_function(lambda: _end_of_first(file))
+
     def measure(self, app: Flask) -> None:
         """Count and time every request to `app`.
 
@@ -195,3 +204,13 @@ def _last_end(file: Path) -> float:
         return 0
     ends = (str(found["notAfter"]) for found in context.get_ca_certs())
     return max(map(ssl.cert_time_to_seconds, ends), default=0)
+
+
+def _end_of_first(file: Path) -> float:
+    """Return the end of the first certificate in `file`, in Unix seconds, or 0."""
+    try:
+        # the one that is served; what may follow are those that signed it
+        certificate = x509.load_pem_x509_certificate(file.read_bytes())
+    except (OSError, ValueError):
+        return 0
+    return certificate.not_valid_after_utc.timestamp()

@@ -16,11 +16,14 @@ import pytest
 import app.metrics
 from app import KEYS
 from app.keeper import certificates, pods
-from app.keeper.certificates import KeyPair, expires_at, new_authority
+from app.keeper.certificates import KeyPair, expires_at, new_authority, new_certificate
 from app.metrics import Metrics
 from app.secret_files import Folder, Redactor, SecretStore
 from tests.mount import Mount
+from tests.promtool import needs_promtool, promtool
+from tests.whole import whole_service
 
+CERTIFICATE_END = "tls_certificate_expiry_timestamp_seconds"
 END = "database_ca_expiry_timestamp_seconds"
 
 
@@ -97,6 +100,63 @@ def test_half_a_bundle_ends_at_0(tmp_path: Path) -> None:
     pair = new_authority("test CA")
     (tmp_path / "ca.crt").write_text(pair.certificate + pair.certificate[:-60])
     assert end_of(tmp_path / "ca.crt") == 0
+
+
+def certificate_end_of(file: Path) -> float | None:
+    metrics = Metrics()
+    metrics.watch_certificate(file)
+    return metrics.registry.get_sample_value(CERTIFICATE_END)
+
+
+def test_the_end_is_that_of_the_certificate_which_is_served(tmp_path: Path) -> None:
+    """What follows it in the file are those that signed it."""
+    authority = new_authority("test CA")
+    pair = new_certificate(authority, ["localhost"])
+    (tmp_path / "tls.crt").write_text(pair.certificate + authority.certificate)
+    end = certificate_end_of(tmp_path / "tls.crt")
+    assert end == expires_at(pair.certificate) != expires_at(authority.certificate)
+
+
+def test_the_certificates_end_follows_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics = Metrics()
+    metrics.watch_certificate(tmp_path / "tls.crt")
+    for days in (50, 100, 30):
+        pair = authority(monkeypatch, days)
+        (tmp_path / "tls.crt").write_text(pair.certificate)
+        assert metrics.registry.get_sample_value(CERTIFICATE_END) == expires_at(pair.certificate)
+
+
+@pytest.mark.parametrize("content", [None, "", "something else", "-----BEGIN CERTIFICATE-----\nx"])
+def test_a_certificate_that_can_not_be_read_ends_at_0(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "tls.crt").write_text(content)
+    assert certificate_end_of(tmp_path / "tls.crt") == 0
+
+
+@pytest.mark.parametrize("tls_dir", ["", "tls"])
+def test_a_service_without_tls_tells_no_end(
+    tmp_path: Path, mount: Mount, monkeypatch: pytest.MonkeyPatch, tls_dir: str
+) -> None:
+    service = whole_service(tmp_path, mount, monkeypatch, TLS_DIR=tls_dir)
+    found = service.extensions["metrics"].registry.get_sample_value(CERTIFICATE_END)
+    assert (found is None) == (not tls_dir)
+
+
+@needs_promtool
+def test_promtool_finds_no_fault_in_a_scrape(
+    scrape: Callable[..., str], tmp_path: Path, mount: Mount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = scrape(whole_service(tmp_path, mount, monkeypatch).extensions["metrics"])
+    assert CERTIFICATE_END in text
+    assert promtool("check", "metrics", stdin=text) == ""
+
+
+@needs_promtool
+def test_promtool_would_find_a_fault() -> None:
+    fault = "# HELP logins Logins.\n# TYPE logins counter\nlogins 1\n"
+    assert 'should have "_total" suffix' in promtool("check", "metrics", stdin=fault)
 
 
 def test_what_is_asked_for_by_name_alone_is_answered(
