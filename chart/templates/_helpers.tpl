@@ -161,3 +161,13 @@ securityContext:
 {{- define "flask-app.keeperIssues" -}}
 {{- if or (eq .Values.tls.source "keeper") .Values.postgresql.enabled -}}true{{- end -}}
 {{- end }}
+
+{{/* The label `job` of the service's metrics, as the Prometheus Operator makes it; "" where nothing
+     of the chart has them scraped */}}
+{{- define "flask-app.metricsJob" -}}
+{{- if .Values.monitoring.serviceMonitor.enabled -}}
+{{ include "flask-app.fullname" . }}-metrics
+{{- else if .Values.monitoring.podMonitor.enabled -}}
+{{ .Release.Namespace }}/{{ include "flask-app.fullname" . }}
+{{- end -}}
+{{- end }}

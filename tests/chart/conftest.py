@@ -56,6 +56,7 @@ CUSTOM_KINDS = {
     "HTTPRoute",
     "Issuer",
     "PodMonitor",
+    "PrometheusRule",
     "SecretProviderClass",
     "SecretStore",
     "ServiceMonitor",

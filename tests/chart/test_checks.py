@@ -16,6 +16,8 @@ VERIFIED = OWN | {"database.caSecret": "ca"}
 SCALED = {"autoscaling.enabled": True}
 ISSUED = {"tls.source": "cert-manager"}
 EXISTING = {"tls.source": "existing", "tls.existingSecret": "a"}
+POD_MONITORED = {"monitoring.podMonitor.enabled": True}
+ALERTED = {"monitoring.serviceMonitor.enabled": True, "monitoring.prometheusRule.enabled": True}
 ROUTED = {"httpRoute.enabled": True, "httpRoute.parentRefs": [{"name": "public"}]}
 CA_REF = {"httpRoute.backendTLS.caCertificateRefs": [{"kind": "ConfigMap", "name": "ca"}]}
 SYSTEM = {"httpRoute.backendTLS.wellKnownCACertificates": "System"}
@@ -402,6 +404,24 @@ CHECKS = [
         "monitoring.serviceMonitor and monitoring.podMonitor are both enabled",
         [{"monitoring.serviceMonitor.enabled": True}, {"monitoring.podMonitor.enabled": True}],
     ),
+    Check(
+        {"monitoring.prometheusRule.enabled": True},
+        "monitoring.prometheusRule.enabled has no metrics to go by",
+        [ALERTED, ALERTED | {"monitoring.serviceMonitor.enabled": False, **POD_MONITORED}],
+    ),
+    *(
+        Check(
+            ALERTED | ISSUED | {"monitoring.prometheusRule.certificateEnd": seconds},
+            f"monitoring.prometheusRule.certificateEnd {seconds} is no less than "
+            "tls.certManager.renewBefore 720h",
+            [
+                ALERTED | ISSUED | {"monitoring.prometheusRule.certificateEnd": 720 * 3600 - 1},
+                ALERTED | {"monitoring.prometheusRule.certificateEnd": seconds},
+                ISSUED | {"monitoring.prometheusRule.certificateEnd": seconds},
+            ],
+        )
+        for seconds in (720 * 3600, 315360000)
+    ),
     # certificates
     *(
         Check(
@@ -476,6 +496,7 @@ CHECKS = [
             "httpRoute.labels",
             "monitoring.serviceMonitor.labels",
             "monitoring.podMonitor.labels",
+            "monitoring.prometheusRule.labels",
         )
         for name in (
             "helm.sh/chart",
@@ -846,6 +867,8 @@ def test_an_unknown_word_in_a_value_is_refused(
                 "postgresql.nodeSelector",
                 "monitoring.serviceMonitor.labels",
                 "monitoring.podMonitor.labels",
+                "monitoring.prometheusRule.labels",
+                "monitoring.prometheusRule.alertLabels",
             )
         ),
         # images
@@ -965,6 +988,19 @@ def test_an_unknown_word_in_a_value_is_refused(
         ("postgresql.storage.size", ["", "1", "1 Gi", "1gb", 1], ["1.5Gi", "500M"]),
         ("monitoring.serviceMonitor.interval", ["15", "15 s", "1d", 15], ["", "15s", "500ms"]),
         ("monitoring.podMonitor.scrapeTimeout", ["5"], ["", "5s"]),
+        (
+            "monitoring.prometheusRule.alertLabels",
+            [{"severity": "page"}, {"a-b": "c"}],
+            [{"team": "shop"}],
+        ),
+        (
+            "monitoring.prometheusRule.runbookURL",
+            ["docs/runbook.md", "https://", "https://a.org/b#c", "https://a.org/a b"],
+            ["", "https://git.example.org/shop/docs/runbook.md"],
+        ),
+        ("monitoring.prometheusRule.secretsMaxAge", [59, "1d", 315360001], [60, None]),
+        ("monitoring.prometheusRule.behindFor", ["", "0m", "10", "1d", 600], ["90s", "1h"]),
+        ("monitoring.prometheusRule.certificateEnd", [59, "21d"], [60, 315360000]),
         ("fullnameOverride", ["A", "1a", "a-", "a.b", "a" * 41], ["", "a", "a-1", "a" * 40]),
         ("nameOverride", ["A", "1a", "a-", "a" * 41], ["", "a" * 40]),
     ],

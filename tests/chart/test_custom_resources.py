@@ -108,7 +108,7 @@ def test_the_variants_have_each_kind(render: Render) -> None:
 
 def test_only_the_gateways_kinds_may_lack_a_definition() -> None:
     assert {"BackendTLSPolicy", "HTTPRoute"} == MAY_LACK
-    assert len(CUSTOM_KINDS - MAY_LACK) == 7
+    assert len(CUSTOM_KINDS - MAY_LACK) == 8
 
 
 @needs_definitions

@@ -149,6 +149,13 @@ ASKED = OBJECTS | VAULT
 URL = "https://vault.example.com"
 TRUSTED = {"secrets.vault.caSecret": "ca"}
 BY_DRIVER_FROM_AWS = {"secrets.source": "csi"} | OBJECTS | AWS
+ALERTED = MONITORED | {"monitoring.prometheusRule.enabled": True}
+ALERTS = "PrometheusRule/flask-app"
+RULES = "spec.groups[0].rules"
+OF_RELEASE = '{{namespace="shop",job="flask-app-metrics"}}'
+TOO_OLD = f"time() - max by (namespace, job) (secrets_generation{OF_RELEASE} > 0) > {{}}"
+END = "tls_certificate_expiry_timestamp_seconds"
+ENDS = f"min by (namespace, job) ({END}{OF_RELEASE}) - time() < {{}}"
 POD_MONITORED = {"monitoring.podMonitor.enabled": True}
 ITS_HOST = {"database.host": "db.example.org", "database.adminSecret": "db-admin"}
 OWN = {"postgresql.enabled": False, "database.caConfigMap": "db-ca"} | ITS_HOST
@@ -1031,6 +1038,31 @@ ROWS = [
             ("interval", "15s", f"{endpoints}[0].interval", "15s", on),
             ("scrapeTimeout", "5s", f"{endpoints}[0].scrapeTimeout", "5s", on),
         )
+    ),
+    *(
+        Row(f"monitoring.prometheusRule.{name}", turned, ALERTS, path, expected, ALERTED)
+        for name, turned, path, expected in (
+            ("labels", {"release": "a"}, "metadata.labels.release", "a"),
+            ("alertLabels", {"team": "a"}, f"{RULES}[0].labels.team", "a"),
+            (
+                "runbookURL",
+                "https://a.org/runbook.md",
+                f"{RULES}[0].annotations.runbook_url",
+                "https://a.org/runbook.md#secretstooold",
+            ),
+            ("secretsMaxAge", 3600, f"{RULES}[0].expr", TOO_OLD.format(3600)),
+            ("behindFor", "1h", f"{RULES}[2].for", "1h"),
+            ("certificateEnd", 3600, f"{RULES}[5].expr", ENDS.format(3600)),
+        )
+    ),
+    Row("monitoring.prometheusRule.enabled", True, ALERTS, "kind", "PrometheusRule", MONITORED),
+    Row(
+        "keeper.rotation.interval",
+        3600,
+        ALERTS,
+        f"{RULES}[0].expr",
+        TOO_OLD.format(90_000),
+        ALERTED,
     ),
     # names and labels
     Row("fullnameOverride", "notes", "Deployment/notes", "metadata.name", "notes"),
