@@ -147,7 +147,8 @@ class Administration:
 
         :raises psycopg.errors.LockNotAvailable: another one was at work all the time.
         """
-        milliseconds = max(1, int(wait_seconds * 1000))  # 0 would be for ever
+        # a connection that was closed a moment ago may hold it still; and 0 would be for ever
+        milliseconds = max(1000, int(wait_seconds * 1000))
         self._connection.execute(f"SET lock_timeout = {milliseconds}".encode())
         self._connection.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
 
