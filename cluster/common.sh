@@ -73,6 +73,8 @@ ended() {
   undo
 }
 trap ended EXIT
+# also where a program, as helm does, takes Ctrl-C for a failure of its own
+trap 'trap - INT; kill -INT $$' INT
 
 fail() { settle failed; printf '%s\n' "$*" >&2; exit 1; }
 
