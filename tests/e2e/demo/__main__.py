@@ -73,6 +73,8 @@ def _close(stage: Stage, cluster: Cluster) -> None:
     name = "" if cluster.name == "flask-app" else f"CLUSTER={cluster.name} "
     for command, what in (
         (f"{name}make rotate", "once more, with an eye on the page"),
+        (f"{name}make status", "all of it on one screen"),
+        (f"{name}make audit", "who read or wrote the Secrets, in this demo, too"),
         (f"{name}make leak-scan", "the scan alone, with its table"),
         ("docs/rotation.md", "why no request failed"),
         ("docs/evidence.md", "each practice, with the test that shows it"),
