@@ -10,14 +10,22 @@ export HELM_KUBECONTEXT=kind-$CLUSTER
 
 kubectl() { command kubectl --context "kind-$CLUSTER" "$@"; }
 
-# The step that is under way; and where it is shown, the process that counts its seconds.
-current='' began=0 counter=''
+# The step that is under way; and where it is shown, the process that counts its seconds, and how
+# wide the terminal is.
+current='' began=0 counter='' width=80
 
 # Ends the step before with a line, and begins another.
 step() {
   settle
   current=$* began=$SECONDS
-  if is_shown; then count & counter=$!; fi
+  is_shown || return 0
+  local size
+  { size=$(stty size <&3 2>/dev/null); } 3>&1 && width=${size#* } || width=0
+  [ "$width" -gt 0 ] || width=80
+  # a shell that is ended as soon as it is made would take this trap for its own
+  trap - EXIT
+  count & counter=$!
+  trap ended EXIT
 }
 
 # Ends the step that is under way: its line, and a word where it did not end well.
@@ -36,16 +44,15 @@ finish() { settle; tell "$SECONDS" 'in all'; }
 # Only a terminal can have a line rewritten.
 is_shown() { [ -t 1 ] && [ "${TERM:-dumb}" != dumb ]; }
 
-# Rewrites the last line every second, until it is told to end, or the script was killed.
+# Rewrites the last line every second, until it is told to end, or the script was killed. Without
+# a substitution of a command: bash gets confused when a signal comes in the middle of one.
 count() {
-  local size width line pause='' over=''
+  local line pause='' over=''
   # Ctrl-C is the script's; bash itself ignores it here most of the time only
   trap '' INT
   trap 'over=1' TERM
   while [ -z "$over" ] && kill -0 $$ 2>/dev/null; do
-    { size=$(stty size <&3 2>/dev/null); } 3>&1 && width=${size#* } || width=0
-    [ "$width" -gt 0 ] || width=80
-    line=$(printf '%5s s  %s ...' "$((SECONDS - began))" "$current")
+    printf -v line '%5s s  %s ...' "$((SECONDS - began))" "$current"
     # a line that is longer than the terminal can't be rewritten
     printf '\r%s\033[K' "${line:0:width - 1}"
     sleep 1 & pause=$!

@@ -280,6 +280,20 @@ def test_on_a_terminal_the_step_under_way_counts_its_seconds(
     assert shown.left_over() == []
 
 
+def test_steps_that_end_as_they_begin_have_a_line_each_and_nothing_else(
+    clone: Path, programs: Path
+) -> None:
+    """The process that counts is ended when it has hardly begun."""
+    quick = clone / "cluster" / "quick"
+    quick.write_text('. cluster/common.sh\nfor n in {1..100}; do step "number $n"; done; finish\n')
+    with terminal(["bash", quick], clone, environment(programs)) as shown:
+        assert shown.end() == 0
+        assert shown.left_over() == []
+    told = [*(f"number {number}" for number in range(1, 101)), "in all"]
+    assert steps(shown.screen()) == told
+    assert len(shown.screen()) == len(told) + 1
+
+
 def test_a_dumb_terminal_has_plain_lines(
     clone: Path, programs: Path, cluster: dict[str, Any]
 ) -> None:
