@@ -14,14 +14,14 @@ from sqlalchemy import URL, Connection, QueuePool, text
 from .secret_files import Secret, SecretError, SecretStore, Snapshot
 from .settings import Settings
 
-#: As many as gunicorn has threads: a request never waits for a connection.
+#: As many as gunicorn has threads, each with a connection: a request never waits for one.
 POOL_SIZE: Final = 8
 
 #: A statement that takes longer is ended: the keeper locks an old role after 30 s.
 STATEMENT_SECONDS: Final = 20
 
 POOL: Final[Mapping[str, Any]] = {
-    "pool_size": POOL_SIZE,
+    "pool_size": POOL_SIZE + 1,  # and the journal's thread
     "max_overflow": 0,
     "pool_timeout": 5,
     "pool_pre_ping": True,

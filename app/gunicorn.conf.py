@@ -86,3 +86,11 @@ def pre_request(worker: Any, request: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """Serve metrics from the process that has them."""
     worker.wsgi.extensions["metrics"].serve(_settings.host, _settings.metrics_port)
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """Let the pod leave the page as it ends."""
+    # there is no service where it could not start
+    extensions = getattr(getattr(worker, "wsgi", None), "extensions", None)
+    if extensions:
+        extensions["journal"].close()

@@ -33,6 +33,8 @@ from sqlalchemy import (
     Text,
     func,
     select,
+    text,
+    update,
 )
 from sqlalchemy.dialects.postgresql import insert
 
@@ -47,9 +49,13 @@ KEEPER: Final = "keeper"
 MANY: Final = 50
 SOME: Final = 20
 #: A pod that has not answered for so many seconds is shown no more.
-LATELY: Final = 30
+LATELY: Final = 60
+#: What was read so many seconds ago is shown no more, while the database hangs.
+STALE: Final = 5.0
 #: The database is asked once in so many seconds, however many look.
 PAUSE: Final = 0.5
+#: A statement of this that takes longer is ended.
+STATEMENT_SECONDS: Final = 2
 #: How long somebody who looks waits for another one who asks it, in seconds.
 PATIENCE: Final = 1.0
 
@@ -86,13 +92,13 @@ class Event:
     #: A pod's name, or `KEEPER`.
     origin: str
     #: A pod's: started, adopted, rejected. The keeper's: filled, announced, promoted, revoked,
-    #: rotated, retired.
+    #: rotated, stopped, retired.
     event: str
     generation: int | None
     role: str = ""
     #: The keys of the Secret that have other values since then.
     changed: tuple[str, ...] = ()
-    #: What was wrong with a generation that was rejected.
+    #: What was wrong with a generation that was rejected, or is in the way of a rotation.
     detail: str = ""
     happened_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     #: As the database counts; 0: it has not heard of it.
@@ -156,17 +162,29 @@ class Journal:
 
     def look(self) -> View:
         """Return what is known; it is as old as half a second, or as a slow database makes it."""
-        if time.monotonic() >= self._view_until and self._exchanging.acquire(timeout=PATIENCE):
+        # behind one who waits for a database that is away, nobody else waits
+        patience = 0 if self._is_alone else PATIENCE
+        if self._is_due() and self._exchanging.acquire(timeout=patience):
             try:
-                if time.monotonic() >= self._view_until:  # another thread was not quicker
+                if self._is_due():  # another thread was not quicker
                     self._exchange()
             finally:
                 self._exchanging.release()
-        return self._view
+        is_stale = time.monotonic() > self._view_until + STALE
+        return self._alone() if is_stale else self._view
 
     def close(self) -> None:
-        """Wait until what was begun to be written is written."""
+        """Wait until all is written, and tell that this pod has ended."""
         self._writer.shutdown()
+        self._leave()
+
+    def _is_due(self) -> bool:
+        return time.monotonic() >= self._view_until
+
+    def _leave(self) -> None:
+        gone = update(pods).where(pods.c.name == self._pod).values(answered_at=func.to_timestamp(0))
+        with suppress(sqlalchemy.exc.SQLAlchemyError), self._database.begin() as connection:
+            connection.execute(gone)
 
     def _adopted(self, snapshot: Snapshot) -> None:
         changed = tuple(
@@ -206,6 +224,7 @@ class Journal:
         """Tell what is untold, and read what all have told."""
         try:
             with self._database.begin() as connection:
+                connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS} s'"))
                 told = self._tell(connection)
                 self._view = _read(connection)
         except sqlalchemy.exc.SQLAlchemyError as error:
@@ -250,25 +269,31 @@ class Journal:
 
 
 def _read(connection: Connection) -> View:
+    # first: what is read is not older than it is said to be
+    read_at = connection.execute(select(func.clock_timestamp())).scalar_one()
     is_lately = pods.c.answered_at > func.now() - timedelta(seconds=LATELY)
     found = connection.execute(select(pods).where(is_lately).order_by(pods.c.name))
+    answered = tuple(Pod(**row) for row in found.mappings())
     newest = select(events).order_by(events.c.happened_at.desc(), events.c.id.desc()).limit(MANY)
     by_keeper = newest.where(events.c.origin == KEEPER).limit(SOME)
-    key = func.unnest(events.c.changed).label("key")
-    changed = (
-        select(key, func.max(events.c.generation))
-        .where(events.c.generation.is_not(None), events.c.event.in_(["filled", "adopted"]))
-        .group_by("key")
-    )
     return View(
-        read_at=connection.execute(select(func.clock_timestamp())).scalar_one(),
-        pods=tuple(Pod(**row) for row in found.mappings()),
+        read_at=read_at,
+        pods=answered,
         events=_events(connection, newest),
         by_keeper=_events(connection, by_keeper),
-        changed={
-            name: generation for name, generation in connection.execute(changed) if generation
-        },
+        changed=_changed(connection, max((pod.generation or 0 for pod in answered), default=0)),
     )
+
+
+def _changed(connection: Connection, newest: int) -> dict[str, int]:
+    """Return the last generation that changed each key, of those that are in use."""
+    key = func.unnest(events.c.changed).label("key")
+    last = (
+        select(key, func.max(events.c.generation))
+        .where(events.c.generation <= newest)
+        .group_by("key")
+    )
+    return {row[0]: row[1] for row in connection.execute(last)}
 
 
 def _events(connection: Connection, query: Select[Any]) -> tuple[Event, ...]:

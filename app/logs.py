@@ -12,7 +12,8 @@ from .secret_files import RedactingFormatter, Redactor, SecretStore
 #: One for the process, since logging is the process's too.
 redactor = Redactor()
 
-PROBES = ("/livez", "/readyz")
+#: What is asked for every few seconds, for ever: the kubelet's probes, and the page's panel.
+PROBES = ("/livez", "/readyz", "/panel")
 
 FIELDS = "{asctime}{levelname}{name}{message}"
 
@@ -29,7 +30,7 @@ def formatter() -> logging.Formatter:
 
 
 def is_worth_a_line(record: logging.LogRecord) -> bool:
-    """Tell a request from a probe that succeeded: every few seconds, for ever."""
+    """Tell a request from a probe that succeeded."""
     request = record.args
     if not isinstance(request, Mapping):
         return True

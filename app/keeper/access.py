@@ -22,11 +22,17 @@ log = logging.getLogger("app.keeper")
 
 Result = TypeVar("Result")
 
-#: What the service's page shows of the keeper's work.
-TELL: Final = (
-    "INSERT INTO public.secret_events (origin, event, generation, role, changed) "
-    "VALUES ('keeper', %s, %s, %s, %s)"
-)
+#: What the service's page shows of the keeper's work, each step once.
+TELL: Final = """
+    INSERT INTO public.secret_events (origin, event, generation, role, changed, detail)
+    SELECT 'keeper', new.* FROM (VALUES (%s, %s::bigint, %s, %s::text[], %s))
+        AS new (event, generation, role, changed, detail)
+    WHERE NOT EXISTS (
+        SELECT FROM public.secret_events AS told
+        WHERE told.origin = 'keeper' AND told.event = new.event AND told.role = new.role
+            AND told.generation IS NOT DISTINCT FROM new.generation
+    )
+"""
 
 #: Between two tries, in seconds: the network rules of a new pod take a few to arrive.
 PAUSE: Final = 2.0
@@ -144,15 +150,23 @@ class DatabaseAccess:
         return administer(self.server(), self.administrator, self._access.wait_seconds)
 
     def tell(
-        self, event: str, generation: int | None, changed: Iterable[str] = (), role: str = ""
+        self,
+        event: str,
+        generation: int | None,
+        changed: Iterable[str] = (),
+        role: str = "",
+        detail: str = "",
     ) -> None:
         """Tell those who watch the service's page what was done; no step depends on it.
 
+        What was told already is not told again.
+
         :param changed: the keys of the service's Secret that have other values now.
+        :param detail: what is in the way, where something is.
         """
         try:
             with closing(self.server().connect(self.administrator)) as connection:
-                connection.execute(TELL, [event, generation, role, sorted(changed)])
+                connection.execute(TELL, [event, generation, role, sorted(changed), detail])
         except (Unavailable, psycopg.Error) as error:
             log.info("the page does not hear that this was done: %s: %s", event, error)
 

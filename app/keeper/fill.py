@@ -170,7 +170,6 @@ class ServiceFiller:
             )
             self._access.patch(stored, state.values(), state.notes())
             log_step("announced again", started, role=role, generation=state.generation)
-            self._database.tell("announced", state.generation, role=role)
 
 
 def let_in(administration: Administration, login: Login) -> None:

@@ -17,7 +17,7 @@ from .database import Administration, Login
 from .fill import let_in, login_of, new_key, new_password
 from .objects import StoredSecret
 from .plan import DATABASE, SESSION, Plan
-from .pods import Pods
+from .pods import Pods, PodsBehind
 from .state import ANNOUNCED, IDLE, PROMOTED, Fallback, State
 
 log = logging.getLogger("app.keeper")
@@ -25,6 +25,12 @@ log = logging.getLogger("app.keeper")
 #: How long sessions of the old role may go on after every pod is on the new one, in seconds:
 #: longer than the service gives a statement. What is left then is ended.
 GRACE_SECONDS: Final = 30.0
+#: What is announced of each part.
+KEYS_OF: Final = {
+    SESSION: ("SECRET_KEY_FALLBACKS",),
+    DATABASE: ("DATABASE_USERNAME", "DATABASE_PASSWORD"),
+}
+
 #: Between two looks at the sessions, in seconds.
 PAUSE: Final = 0.5
 
@@ -110,10 +116,8 @@ class Rotation:
             state = replace(
                 state.published(), step=step, parts=frozenset(parts), fallbacks=fallbacks
             )
-            changed = {*pair, *(["SECRET_KEY_FALLBACKS"] if SESSION in parts else [])}
             self._access.patch(stored, {**pair, **state.values()}, state.notes())
             log_step("announced", started, generation=state.generation)
-            self._database.tell("announced", state.generation, changed, state.role)
 
     def _prepare(
         self, administration: Administration, stored: StoredSecret, state: State
@@ -136,6 +140,7 @@ class Rotation:
             if state.role != login_of(stored).user or self._lost_its_key(state):
                 self._announce_again(stored, state)
                 continue
+            self._tell(state)  # here, so that what a killed keeper published is told, too
             started = time.monotonic()
             pods = self._see(stored, state.generation)
             log_step("seen", started, generation=state.generation, pods=pods)
@@ -164,11 +169,25 @@ class Rotation:
         state = replace(state.published(), role=role, fallbacks=fallbacks)
         self._access.patch(stored, state.values(), state.notes())
         log_step("announced again", started, role=role, generation=state.generation)
-        self._database.tell("announced", state.generation, role=role)
 
     def _see(self, stored: StoredSecret, generation: int) -> int:
         """Wait until every pod has what is stored, unless somebody else stores something newer."""
-        return self._pods.wait_for_generation(generation, lambda: self._access.unchanged(stored))
+        try:
+            return self._pods.wait_for_generation(
+                generation, lambda: self._access.unchanged(stored)
+            )
+        except PodsBehind as problem:
+            self._database.tell("stopped", generation, detail=str(problem))
+            raise
+
+    def _tell(self, state: State) -> None:
+        """Tell what was published."""
+        if state.step == PROMOTED:
+            self._database.tell(state.step, state.generation, ["SECRET_KEY", *KEYS_OF[SESSION]])
+            return
+        changed = [key for part in state.parts for key in KEYS_OF.get(part, ())]
+        role = state.role if DATABASE in state.parts else ""
+        self._database.tell(state.step, state.generation, changed, role)
 
     def _promote(self, stored: StoredSecret, state: State) -> None:
         """Sign with the new key; the old one verifies."""
@@ -189,8 +208,6 @@ class Rotation:
         values = {"SECRET_KEY": key.reveal(), **state.values()}
         self._access.patch(stored, values, state.notes())
         log_step("promoted", started, generation=state.generation)
-        changed = ("SECRET_KEY", "SECRET_KEY_FALLBACKS")
-        self._database.tell("promoted", state.generation, changed)
 
     def _revoke(self, stored: StoredSecret) -> None:
         """Take the old role's login away, see it refused, and write down that all is done."""
@@ -221,6 +238,6 @@ class Rotation:
             now = int(time.time())
             fallbacks = (*(replace(one, since=now) for one in fallbacks[:1]), *fallbacks[1:])
         state = replace(state, step=IDLE, parts=frozenset(), fallbacks=fallbacks)
+        self._database.tell("rotated", state.generation)  # before: the next run has no reason to
         self._access.patch(stored, {}, state.notes())
         log_step("rotated", started, generation=state.generation)
-        self._database.tell("rotated", state.generation)

@@ -18,6 +18,8 @@ CREATE TABLE IF NOT EXISTS public.secret_events (
     detail text NOT NULL DEFAULT ''
 );
 
+CREATE INDEX IF NOT EXISTS secret_events_happened_at ON public.secret_events (happened_at);
+
 -- What each pod had when it answered last.
 CREATE TABLE IF NOT EXISTS public.secret_pods (
     name text PRIMARY KEY,
@@ -29,6 +31,9 @@ CREATE TABLE IF NOT EXISTS public.secret_pods (
     answered_at timestamptz NOT NULL DEFAULT now()
 );
 
--- what nobody looks at any more
-DELETE FROM public.secret_events WHERE happened_at < now() - interval '90 days';
+-- what nobody looks at any more; when each key was changed last is asked for
+DELETE FROM public.secret_events WHERE happened_at < now() - interval '90 days'
+    AND id NOT IN (
+        SELECT max(id) FROM public.secret_events, unnest(changed) AS key GROUP BY key, event
+    );
 DELETE FROM public.secret_pods WHERE answered_at < now() - interval '1 day';

@@ -4,30 +4,30 @@ const PATIENCE = 5 * SECOND;
 const panel = document.getElementById("panel");
 const stale = document.getElementById("stale");
 
-// As the server drew them: the ages are rewritten here, so what is shown differs from it.
+// As the server drew them, but for the times: these are rewritten here.
 let drawn = partsOf(panel);
 let answeredAt = Date.now();
 let shownAt = answeredAt;
-// The server's clock, as seen from this one.
-let offset = 0;
 let isAsking = false;
 // When the database told what is shown: one pod may be slower than the other.
 let readAt = readAtOf(panel);
+// The database's clock, as seen from this one.
+let offset = readAt ? readAt - Date.now() : 0;
 
 function partsOf(root) {
   const parts = [...root.querySelectorAll("[data-part]")];
-  return new Map(parts.map((part) => [part.id, part.innerHTML]));
+  const text = (part) => part.innerHTML.replace(/<time [^]*?<\/time>/g, "<time>");
+  return new Map(parts.map((part) => [part.id, text(part)]));
 }
 
 async function ask() {
-  if (document.hidden || isAsking) return;
+  if (isAsking) return;
   isAsking = true;
   try {
     const response = await fetch(panel.dataset.url, { signal: AbortSignal.timeout(8 * SECOND) });
     if (response.ok) {
-      offset = Date.parse(response.headers.get("Date")) - Date.now();
       show(await response.text());
-      tellAges();
+      tellTimes();
       answeredAt = Date.now();
     }
   } catch {
@@ -38,7 +38,7 @@ async function ask() {
 }
 
 function readAtOf(root) {
-  return Number(root.querySelector("#now").dataset.readAt ?? 0);
+  return Number(root.querySelector("#now").dataset.readAt ?? 0) * SECOND;
 }
 
 function show(html) {
@@ -47,14 +47,21 @@ function show(html) {
   if (isOlder && Date.now() - shownAt < PATIENCE) return;
   readAt = readAtOf(coming);
   shownAt = Date.now();
+  if (readAt) offset = readAt - shownAt;
   const next = partsOf(coming);
   for (const [id, text] of next) {
-    if (text === drawn.get(id)) continue;
     const [old, part] = [document.getElementById(id), coming.getElementById(id)];
-    if (id === "events") showEvents(old, part);
+    if (text === drawn.get(id)) takeTimes(old, part);
+    else if (id === "events") showEvents(old, part);
     else old.replaceChildren(...part.childNodes);
   }
   drawn = next;
+}
+
+// Where nothing else has changed: what somebody reads or selects stays where it is.
+function takeTimes(old, part) {
+  const times = part.querySelectorAll("time");
+  old.querySelectorAll("time").forEach((time, place) => (time.dateTime = times[place].dateTime));
 }
 
 // One by one: a screen reader tells the new ones alone, and the list stays where it was scrolled.
@@ -70,14 +77,21 @@ function showEvents(list, coming) {
   });
 }
 
-function tellAges() {
+function tellTimes() {
   const now = Date.now() + offset;
-  for (const time of panel.querySelectorAll("time[data-ago]")) {
-    time.textContent = ago(now - Date.parse(time.dateTime));
+  for (const time of panel.querySelectorAll("time")) {
+    const at = new Date(time.dateTime);
+    const text = "ago" in time.dataset ? ago(now - at) : clock(at, new Date(now));
+    if (time.textContent !== text) time.textContent = text;
   }
   const silent = Date.now() - answeredAt;
   const problem = silent > PATIENCE ? "No answer: this is how it was." : "";
   if (stale.textContent !== problem) stale.textContent = problem;
+}
+
+function clock(at, now) {
+  const time = at.toTimeString().slice(0, 8);
+  return at.toDateString() === now.toDateString() ? time : `${at.toLocaleDateString()} ${time}`;
 }
 
 function ago(milliseconds) {
@@ -93,7 +107,8 @@ document.addEventListener("visibilitychange", () => {
   ask();
 });
 setInterval(() => {
+  if (document.hidden) return;
   ask();
-  tellAges();
+  tellTimes();
 }, SECOND);
-tellAges();
+tellTimes();

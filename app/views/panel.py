@@ -49,27 +49,39 @@ def content() -> dict[str, Any]:
     journal: Journal = current_app.extensions["journal"]
     store: SecretStore = current_app.extensions["secrets"]
     view = journal.look()
-    newest = max(view.pods, key=_age_of_secrets)
+    newest = newest_of(view.pods)
     steps = last_rotation(view.by_keeper, view.pods)
+    changed = view.changed if newest.generation else {}
     return {
         "summary": summary(view, steps),
         "view": view,
         "newest": newest,
+        "is_newest": lambda pod: has_the_same(pod, newest),
         "source": store.source,
         "secrets": [
-            (name, _made(view.changed.get(name, newest.generation)))
-            for name in current_app.config["SECRET_NAMES"]
+            (name, _made(changed.get(name))) for name in current_app.config["SECRET_NAMES"]
         ],
         "steps": steps,
     }
 
 
 def _made(generation: int | None) -> datetime | None:
-    return datetime.fromtimestamp(generation, UTC) if generation else None
+    try:
+        return datetime.fromtimestamp(generation, UTC) if generation else None
+    except (ValueError, OverflowError):  # no time: whoever wrote it, it is not the keeper's
+        return None
 
 
-def _age_of_secrets(pod: Pod) -> tuple[int, datetime]:
-    return pod.generation or 0, pod.adopted_at
+def newest_of(pods: Collection[Pod]) -> Pod:
+    """Return the pod with the newest secrets; where one has no number, the last to adopt any."""
+    if any(pod.generation is None for pod in pods):
+        return max(pods, key=lambda pod: pod.adopted_at)
+    return max(pods, key=lambda pod: (pod.generation or 0, pod.adopted_at))
+
+
+def has_the_same(pod: Pod, other: Pod) -> bool:
+    """Tell whether two pods have the same secrets, as far as that can be seen."""
+    return (pod.generation, pod.role) == (other.generation, other.role)
 
 
 def last_rotation(by_keeper: Iterable[Event], pods: Collection[Pod]) -> list[Step]:
@@ -84,7 +96,7 @@ def last_rotation(by_keeper: Iterable[Event], pods: Collection[Pod]) -> list[Ste
             if "rotated" in told:
                 told, changed = {}, set()
             changed |= set(event.changed)
-        if event.event == "announced" or told:
+        if event.event == "announced" or (told and "rotated" not in told):
             told[event.event] = event
     if not told:
         return []
@@ -136,8 +148,15 @@ def summary(view: View, steps: Collection[Step]) -> str:
         return f"{refusing[0]} does not take a newer generation, and stays with its last good one."
     for number, step in enumerate(steps, 1):
         if not step.done_at:
-            return f"A rotation is under way, step {number} of {len(steps)}: {step.title.lower()}."
-    pods = {pod.generation for pod in view.pods}
-    if len(pods) > 1:
-        return "Not every pod has the newest generation."
+            where = f"step {number} of {len(steps)}: {step.title.lower()}"
+            if view.by_keeper[0].event == "stopped":
+                return f"A rotation has stopped, {where}. Old and new stay valid until it goes on."
+            return f"A rotation is under way, {where}."
+    newest = newest_of(view.pods)
+    if not all(has_the_same(pod, newest) for pod in view.pods):
+        return "Not every pod has the newest secrets."
+    if newest.generation is None:
+        return (
+            "Every pod uses the same database role. Whoever made the secrets does not number them."
+        )
     return "No rotation is under way. Every pod has the same generation."

@@ -234,8 +234,9 @@ def test_a_rotation_is_seen_step_by_step_and_without_flicker(
     assert len(seen["generation"]) == 3
     assert seen["ages"] == [True]
     assert seen["pods"] == [",".join(ADDRESSES)]
-    # the others follow at once, and may be over before the page asks again
-    assert [step for step in seen["next"] if step in (HAS, SIGNS)] == [HAS, SIGNS]
+    # the slower pod has just looked when the second wait begins; the other steps may be over
+    # before the page asks again
+    assert [step for step in seen["next"] if step in (HAS, SIGNS)] in ([HAS, SIGNS], [SIGNS])
     assert {seen["next"][0], seen["next"][-1]} == {""}
     told = [" ".join(event.split()[1:3]) for event in reversed(events)]
     for event in ("keeper announced", "keeper promoted", "keeper revoked", "keeper rotated"):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import secrets
 import socket
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
+from typing import Self
 
 import pytest
 from flask import Flask
 
+from app import journal as journal_module
 from app.journal import Journal, View
 from app.secret_files import SecretStore
 from app.settings import Settings
@@ -54,6 +57,11 @@ def look(app: Flask) -> View:
     return found.look()
 
 
+def settle(app: Flask) -> None:
+    """Wait until what was begun to be written is written."""
+    journal(app)._writer.submit(lambda: None).result()
+
+
 def told(view: View) -> list[tuple[str, str]]:
     """Return who told what, the oldest first."""
     return [(event.origin, event.event) for event in reversed(view.events)]
@@ -65,7 +73,7 @@ def test_each_pod_shows_what_all_have_told(pod: Start, rotation: Rotation) -> No
     rotation.rotate()
     for app in (first, second):
         generation = app.extensions["secrets"].refresh().generation
-        journal(app).close()
+        settle(app)
     view = look(first)
     assert view.events == look(second).events
     assert told(view)[0] == ("first", "started")
@@ -91,7 +99,7 @@ def test_what_did_not_change_is_not_told(
     assert look(app).changed == {"SECRET_KEY": 1_800_000_000}
     rotation.mount.write({})
     app.extensions["secrets"].refresh()
-    journal(app).close()
+    settle(app)
     assert told(look(app)).count(("one", "adopted")) == 1
 
 
@@ -153,7 +161,7 @@ def test_who_has_not_answered_lately_is_not_shown(
 ) -> None:
     app = pod("one", rotation.mount.folder)
     look(app)
-    for seconds, name in ((20, "here"), (40, "gone")):
+    for seconds, name in ((40, "here"), (80, "gone")):
         database.execute(
             "INSERT INTO secret_pods SELECT (p).* FROM (SELECT jsonb_populate_record(p, jsonb_build"
             f"_object('name', '{name}', 'answered_at', now() - interval '{seconds} s')) AS p "
@@ -194,7 +202,10 @@ def test_no_value_is_written(
     assert not [value for value in values if value in repr(rows)]
 
 
-def test_the_database_is_not_asked_for_each_who_looks(pod: Start, rotation: Rotation) -> None:
+def test_the_database_is_not_asked_for_each_who_looks(
+    pod: Start, rotation: Rotation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "PAUSE", 60)
     app = pod("one", rotation.mount.folder)
     seen = {id(journal(app).look()) for _ in range(20)}
     assert len(seen) == 1
@@ -202,8 +213,9 @@ def test_the_database_is_not_asked_for_each_who_looks(pod: Start, rotation: Rota
 
 
 def test_who_looks_while_another_one_asks_gets_what_it_learns(
-    pod: Start, rotation: Rotation
+    pod: Start, rotation: Rotation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(journal_module, "PATIENCE", 20)
     found = journal(pod("one", rotation.mount.folder))
     with ThreadPoolExecutor(1) as second, found._exchanging:
         seen = second.submit(found.look)
@@ -214,9 +226,37 @@ def test_who_looks_while_another_one_asks_gets_what_it_learns(
 
 
 def test_an_event_has_the_time_of_the_database(
-    pod: Start, rotation: Rotation, database: Database
+    pod: Start, rotation: Rotation, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = pod("one", rotation.mount.folder)
-    (event,) = look(app).events
-    assert timedelta() <= datetime.now(UTC) - event.happened_at < timedelta(seconds=30)
-    assert event.happened_at.tzinfo
+    class Slow(datetime):
+        """A clock that is an hour behind."""
+
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) - timedelta(hours=1)
+
+    monkeypatch.setattr(journal_module, "datetime", Slow)
+    (event,) = look(pod("one", rotation.mount.folder)).events
+    assert event.event == "started"
+    assert abs(datetime.now(UTC) - event.happened_at) < timedelta(minutes=5)
+
+
+def test_a_pod_that_has_ended_is_not_shown(pod: Start, rotation: Rotation) -> None:
+    first, second = (pod(name, rotation.mount.folder) for name in ("first", "second"))
+    assert [one.name for one in (look(first), look(second))[1].pods] == ["first", "second"]
+    journal(first).close()
+    assert [one.name for one in look(second).pods] == ["second"]
+
+
+def test_what_is_old_is_not_shown_while_the_database_hangs(
+    pod: Start, rotation: Rotation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One who asks it holds on; the others would see how it was for as long."""
+    found = journal(pod("one", rotation.mount.folder))
+    monkeypatch.setattr(journal_module, "PATIENCE", 0.01)
+    assert found.look().read_at
+    with found._exchanging:
+        found._view_until = time.monotonic() - 1
+        assert found.look().read_at
+        found._view_until = time.monotonic() - 6
+        assert found.look().read_at is None

@@ -172,6 +172,13 @@ class Release:
     def login(self) -> Login:
         return login_of(self.stored)
 
+    def told(self) -> list[tuple[object, ...]]:
+        """Return what the page was told since the Secret was filled."""
+        return self.database.execute(
+            "SELECT event, generation, role, changed, detail FROM secret_events "
+            "WHERE origin = 'keeper' AND event <> 'filled' ORDER BY id"
+        )
+
     def write(self, values: Mapping[str, str], notes: Mapping[str, str] = NO_NOTES) -> None:
         """Change the Secret by hand."""
         self.objects.patch(self.stored, values, notes)
@@ -313,6 +320,7 @@ def release(
     for module in (pods, access, rotation):
         monkeypatch.setattr(module, "PAUSE", 0.01)
     release.keep()
+    release.database.execute("TRUNCATE secret_events, secret_pods")
     yield release
     for pod in release.pods:
         pod.app.extensions["journal"].close()
@@ -381,26 +389,47 @@ def test_one_rotation_of_all_step_by_step(release: Release, pod: Pod, log: Log) 
 
 
 def test_the_page_is_told_each_step(release: Release, pod: Pod) -> None:
-    release.database.execute("TRUNCATE secret_events")
     old, first = release.login, release.state.generation
     release.keep(*BOTH)
     promoted = release.state.generation
     release.keep(session_lifetime=0)
     pair = ["DATABASE_PASSWORD", "DATABASE_USERNAME"]
-    told = release.database.execute(
-        "SELECT event, generation, role, changed FROM secret_events WHERE origin = 'keeper' "
-        "ORDER BY id"
-    )
-    announced = told[0][1]
+    announced = release.told()[0][1]
     assert isinstance(announced, int)
     assert first < announced < promoted < release.state.generation
-    assert told == [
-        ("announced", announced, release.login.user, [*pair, "SECRET_KEY_FALLBACKS"]),
-        ("promoted", promoted, "", ["SECRET_KEY", "SECRET_KEY_FALLBACKS"]),
-        ("revoked", promoted, old.user, []),
-        ("rotated", promoted, "", []),
-        ("retired", release.state.generation, "", ["SECRET_KEY_FALLBACKS"]),
+    assert release.told() == [
+        ("announced", announced, release.login.user, [*pair, "SECRET_KEY_FALLBACKS"], ""),
+        ("promoted", promoted, "", ["SECRET_KEY", "SECRET_KEY_FALLBACKS"], ""),
+        ("revoked", promoted, old.user, [], ""),
+        ("rotated", promoted, "", [], ""),
+        ("retired", release.state.generation, "", ["SECRET_KEY_FALLBACKS"], ""),
     ]
+
+
+def test_the_page_is_told_of_one_part_alone(release: Release, pod: Pod) -> None:
+    release.keep(SESSION)
+    announced, *_ = release.told()
+    assert announced[2:4] == ("", ["SECRET_KEY_FALLBACKS"])
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_the_page_is_told_what_a_killed_keeper_did(
+    release: Release, pod: Pod, effects: Effects, times: int
+) -> None:
+    """Killed right after it published, or wrote down that all is done."""
+    patches = itertools.count(1)
+
+    def at(point: str) -> None:
+        if point == "after patch" and next(patches) == times:
+            raise Killed
+
+    effects.at = at
+    with pytest.raises(Killed):
+        release.keep(*BOTH)
+    effects.at = lambda point: None
+    release.keep()
+    events = [event for event, *_ in release.told()]
+    assert events == ["announced", "promoted", "revoked", "rotated"]
 
 
 def test_a_page_that_can_not_be_told_holds_nothing_up(
@@ -547,6 +576,8 @@ def test_a_pod_that_stays_behind_is_named_and_nothing_is_revoked_until_it_follow
         assert f"({SECOND}) has {generation}" in str(caught.value)
         assert f"({FIRST})" not in str(caught.value)
     assert log.steps() == ["prepared", "announced"]
+    assert [event for event, *_ in release.told()] == ["announced", "stopped"]
+    assert f"({SECOND}) has {generation}" in str(release.told()[1][4])
     assert release.accepts(old)
     assert release.accepts(release.login)
     assert all(one.knows(cookie) for one in (pod, late) for cookie in cookies)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.journal import KEEPER, Event, Pod, View
-from app.views.panel import last_rotation, summary
+from app.views.panel import last_rotation, newest_of, summary
 
 BEGIN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -20,6 +20,7 @@ BOTH = [
     Event(KEEPER, "revoked", 110, "app_a"),
     Event(KEEPER, "rotated", 110),
 ]
+STOPPED = [BOTH[0], Event(KEEPER, "stopped", 100, detail="a has 90")]
 TITLES = [
     "Announced",
     "Every pod has it",
@@ -40,8 +41,14 @@ def newest_first(events: list[Event]) -> list[Event]:
     return dated[::-1]
 
 
-def pod(name: str, generation: int | None, refused: str = "") -> Pod:
-    return Pod(name, generation, "app_a", 1, refused, BEGIN, BEGIN)
+def pod(
+    name: str,
+    generation: int | None,
+    refused: str = "",
+    role: str = "app_a",
+    adopted_at: datetime = BEGIN,
+) -> Pod:
+    return Pod(name, generation, role, 1, refused, adopted_at, BEGIN)
 
 
 def done(events: list[Event], *pods: Pod) -> list[str]:
@@ -119,7 +126,11 @@ def test_what_is_announced_again_is_the_same_rotation() -> None:
     ("pods", "events", "sentence"),
     [
         ([pod("a", 1), pod("b", 1)], [], "No rotation is under way."),
-        ([pod("a", 1), pod("b", 2)], [], "Not every pod has the newest generation."),
+        ([pod("a", 1), pod("b", 2)], [], "Not every pod has the newest secrets."),
+        ([pod("a", 5), pod("b", None)], [], "Not every pod has the newest secrets."),
+        ([pod("a", None), pod("b", None)], [], "Every pod uses the same database role."),
+        ([pod("a", None), pod("b", None, role="b")], [], "Not every pod has the newest secrets."),
+        ([pod("a", 90)], STOPPED, "A rotation has stopped, step 2 of 6: every pod has it."),
         ([pod("a", 1), pod("b", 1, "KEY is empty")], [], "b does not take a newer generation"),
         ([pod("a", 110)], BOTH, "No rotation is under way."),
         ([pod("a", 90)], BOTH[:1], "A rotation is under way, step 2 of 6: every pod has it."),
@@ -135,3 +146,20 @@ def test_one_sentence_says_what_is_going_on(
 def test_a_pod_that_is_alone_says_so() -> None:
     view = View(None, (pod("a", 1),), (), (), {})
     assert "one pod knows" in summary(view, [])
+
+
+def test_the_newest_has_the_highest_number_and_without_numbers_was_the_last_to_adopt() -> None:
+    later = BEGIN + timedelta(seconds=1)
+    numbered = [pod("a", 2), pod("b", 1, adopted_at=later)]
+    assert newest_of(numbered).name == "a"
+    for other in (None, 9):  # from a source with numbers to one without
+        assert newest_of([pod("a", other), pod("b", None, adopted_at=later)]).name == "b"
+
+
+def test_what_was_told_after_the_end_belongs_to_no_rotation() -> None:
+    """The keeper's word of the next one's beginning was lost."""
+    late = [Event(KEEPER, "promoted", 200), Event(KEEPER, "revoked", 200, "app_b")]
+    steps = last_rotation(newest_first([*BOTH, *late]), [])
+    assert [step.done_at for step in steps] == [
+        step.done_at for step in last_rotation(newest_first(BOTH), [])
+    ]
