@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from prometheus_client import generate_latest
 from prometheus_client.samples import Sample
 
 from app import KEYS, logs
+from app.journal import Journal
 from app.secret_files import Folder, SecretStore
 from app.settings import Settings
 from tests.integration.conftest import Database
@@ -25,6 +26,14 @@ from tests.integration.rotation import ROLES, Rotation
 
 #: A password that nobody has.
 WRONG = "wrong-pw-0c4f1b7be2a94f61"
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Write no journal behind a test's back: its thread would look for a newer generation, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Journal, "_write", lambda journal: None)
+        yield
 
 
 def test_ready_when_the_database_was_reached(client: FlaskClient) -> None:
