@@ -46,6 +46,7 @@ def test_a_rotation_is_seen_step_by_step(cluster: Cluster, browser: Browser) -> 
         expect(page.locator("#rotation .now strong")).to_have_text(HAS, timeout=LIMIT)
         expect(page.locator("#rotation .now strong")).to_have_text(SIGNS, timeout=LIMIT)
         keep(page, "page.png")
+        assert opened.axe() == []
         expect(page.locator("#rotation .done strong")).to_have_text(STEPS, timeout=LIMIT)
         assert job.succeeds()
         expect(page.locator("#pods .newest")).to_have_count(2, timeout=LIMIT)

@@ -203,6 +203,23 @@ def test_an_older_answer_is_not_shown(browser: Browser, url: str) -> None:
         expect(page.locator("#facts")).to_contain_text("older_")
 
 
+def test_it_is_said_that_nobody_answers_until_somebody_does(browser: Browser, url: str) -> None:
+    with visit(browser, url) as opened:
+        page = opened.page
+        page.clock.install()
+        page.reload()
+        page.route("**/panel", lambda asked: asked.abort())
+        page.clock.run_for(4_000)
+        expect(page.locator("#stale")).to_be_empty()
+        page.clock.run_for(4_000)
+        expect(page.locator("#stale")).to_have_text("No answer: this is how it was.")
+        page.unroute("**/panel")
+        page.clock.run_for(1_000)
+        expect(page.locator("#pods th[scope=row]")).to_have_count(2)
+        page.clock.run_for(2_000)
+        expect(page.locator("#stale")).to_be_empty()
+
+
 def test_what_the_policy_forbids_is_a_complaint(browser: Browser, url: str) -> None:
     """The control of the tests that find none."""
     with visit(browser, url) as opened:
