@@ -412,15 +412,18 @@ def test_the_page_is_told_of_one_part_alone(release: Release, pod: Pod) -> None:
     assert announced[2:4] == ("", ["SECRET_KEY_FALLBACKS"])
 
 
-@pytest.mark.parametrize("times", [1, 2, 3])
-def test_the_page_is_told_what_a_killed_keeper_did(
-    release: Release, pod: Pod, effects: Effects, times: int
+@pytest.mark.parametrize(
+    ("where", "times"),
+    [("after patch", 1), ("after patch", 2), ("after patch", 3), ("before look", 1)],
+)
+def test_the_page_is_told_once_what_a_killed_keeper_did(
+    release: Release, pod: Pod, effects: Effects, where: str, times: int
 ) -> None:
-    """Killed right after it published, or wrote down that all is done."""
-    patches = itertools.count(1)
+    """Killed right after it published, or told it, or wrote down that all is done."""
+    points = itertools.count(1)
 
     def at(point: str) -> None:
-        if point == "after patch" and next(patches) == times:
+        if point == where and next(points) == times:
             raise Killed
 
     effects.at = at
