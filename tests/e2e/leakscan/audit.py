@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from http.client import UNAUTHORIZED
 from typing import Any, Final
 
 from .engine import Fault, Reading, Sample, Unreadable, place
@@ -56,11 +57,12 @@ class Events:
         if of.get("resource") != "secrets" or of.get("namespace") != self.namespace:
             return
         user, verb = event.get("user", {}).get("username"), event["verb"]
-        if not user:
+        code = event.get("responseStatus", {}).get("code", 0)
+        # whose token is nobody's was sent away
+        if not user and code != UNAUTHORIZED:
             self.wrong["without who"] += 1
-            return
-        done = event.get("responseStatus", {}).get("code", 0) < 300
-        if done and (verb != "list" or event["requestReceivedTimestamp"] >= self.since):
+        counts = verb != "list" or event["requestReceivedTimestamp"] >= self.since
+        if user and code < 300 and counts:
             self.deeds.add((user, verb, of.get("name", "")))
 
 
