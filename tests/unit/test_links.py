@@ -1,0 +1,34 @@
+"""What a page links to is there, and so is each picture; a heading, too, where one is named."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+PAGES = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), ROOT / "chart" / "README.md"]
+
+
+def anchors(page: Path) -> set[str]:
+    """Return what GitHub makes of the page's headings, and the anchors that stand in it."""
+    text = page.read_text("utf-8")
+    headings = re.findall(r"(?m)^#+ (.*)$", text)
+    made = {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
+    return made | set(re.findall(r'<a (?:id|name)="([^"]+)"', text))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8"))
+    inside = [link for link in links if "://" not in link]
+    assert inside or page.name == "benchmarks.md"
+    missing = []
+    for link in inside:
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            missing.append(link)
+    assert missing == []
