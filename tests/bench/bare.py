@@ -1,6 +1,7 @@
 """What the service is compared with: one Flask route, and the same libraries imported."""
 
 # What the service imports from other packages, so that only its own code makes a difference.
+import cryptography.x509  # noqa: F401
 import dotenv  # noqa: F401
 import prometheus_client  # noqa: F401
 import psycopg  # noqa: F401
@@ -24,4 +25,11 @@ class NoMetrics:
         """Serve nothing."""
 
 
-application.extensions["metrics"] = NoMetrics()
+class NoJournal:
+    """Has the method that app/gunicorn.conf.py calls as a worker ends."""
+
+    def close(self) -> None:
+        """Close nothing."""
+
+
+application.extensions.update(metrics=NoMetrics(), journal=NoJournal())
