@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from app.keeper.certificates import new_authority, new_certificate
+from tests.integration.conftest import Database
 from tests.integration.service import ROOT, Service, listens, write_certificate
 from tests.mount import SECRETS, Mount
 
@@ -56,6 +57,23 @@ def test_each_look_at_the_panel_takes_a_connection_of_its_own(
             assert answer.status == 200
             connections[path] = answer.headers["Connection"]
     assert connections == {"/panel": "close", "/status": "keep-alive"}
+
+
+def test_a_pod_leaves_the_page_as_it_ends(
+    serve: Callable[..., Service],
+    settings_of: dict[str, str],
+    database: Database,
+    wait_for: WaitFor,
+) -> None:
+    database.execute("TRUNCATE secret_pods")
+    service = serve(**settings_of)
+    wait_for(service.listens, "a listening socket")
+    there = "SELECT count(*) FROM secret_pods WHERE answered_at > now() - interval '1 minute'"
+    assert "rotation" in service.get("/panel")
+    assert database.execute(there) == [(1,)]
+    service.stop()
+    assert database.execute(there) == [(0,)]
+    assert "Traceback" not in service.output.read_text()
 
 
 def test_no_process_of_it_leaves_a_core(
