@@ -175,7 +175,7 @@ def test_ten_rotations_in_a_row(cluster: Cluster, load: Load) -> None:
 def test_make_rotate_prints_each_step(cluster: Cluster, load: Load) -> None:
     with rotated(cluster):
         printed = cluster.run("make", "rotate")
-    for word in ("prepared", "announced", "promoted", "revoked", "rotated", "done"):
+    for word in ("prepared", "announced", "promoted", "revoked", "rotated", "in all"):
         assert word in printed
     password = cluster.secret("flask-app-secrets")["DATABASE_PASSWORD"]
     assert Needles([password]).find(printed.encode()) == set()
