@@ -17,7 +17,7 @@ PATH: Final = "/panel"
 COMING: Final = "The coming session key verifies; it does not sign yet."
 PROMOTED: Final = "The new session key signs; the old one verifies until its sessions have ended."
 FINISHED: Final = (
-    "Until here old and new were valid side by side; from here on it is the new ones alone."
+    "The old session key still verifies, until the sessions that it signed have ended."
 )
 
 blueprint = Blueprint("panel", __name__)
@@ -113,7 +113,7 @@ def last_rotation(by_keeper: Iterable[Event], pods: Collection[Pod]) -> list[Ste
     if has_role:
         role = told["revoked"].role if "revoked" in told else "The old role"
         steps.append(_step(told, "revoked", "Revoked", f"{role} can log in no more."))
-    return [*steps, _step(told, "rotated", "Finished", FINISHED)]
+    return [*steps, _step(told, "rotated", "Finished", FINISHED if has_key else "")]
 
 
 def _announced(event: Event, has_key: bool) -> str:

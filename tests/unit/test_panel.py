@@ -76,6 +76,7 @@ def test_a_whole_rotation_has_six_steps_in_order() -> None:
     assert times == sorted(times)  # type: ignore[type-var]
     assert "app_b" in steps[0].text
     assert "app_a" in steps[4].text
+    assert "old session key still verifies" in steps[5].text
 
 
 @pytest.mark.parametrize(
@@ -99,6 +100,9 @@ def test_the_step_that_is_under_way_counts_the_pods(
 def test_one_part_alone_has_only_its_steps() -> None:
     database = [Event(KEEPER, "announced", 100, "app_b", PAIR), *BOTH[2:]]
     assert done(database) == ["Announced", "Every pod has it", "Revoked", "Finished"]
+    assert "session key" not in " ".join(
+        one.text for one in last_rotation(newest_first(database), [])
+    )
     session = [Event(KEEPER, "announced", 100, changed=KEY), BOTH[1], BOTH[3]]
     assert done(session) == [*TITLES[:4], "Finished"]
 
