@@ -1,0 +1,50 @@
+"""Each page's commands are run by a test that reads them from the page."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+import pytest
+
+from tests.pages import PAGES, ROOT, Block, blocks
+
+#: Which test runs the commands of which page.
+RUN_BY: dict[str, str] = {}
+
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+
+
+def test_each_page_with_commands_has_a_test_that_runs_them() -> None:
+    # TODO: ==, when the last one has one
+    assert {block.page for block in BLOCKS} >= RUN_BY.keys()
+
+
+@pytest.mark.parametrize("page", RUN_BY)
+def test_that_test_reads_them_from_the_page(page: str) -> None:
+    assert f'"{page}"' in (ROOT / RUN_BY[page]).read_text("utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_stand_in_blocks_of_their_language(page: str) -> None:
+    text = (ROOT / page).read_text("utf-8")
+    fences = re.findall(r"^ *```(.*)$", text, re.MULTILINE)
+    languages = fences[::2]
+    assert set(fences[1::2]) <= {""}
+    assert set(languages) <= {"", "mermaid", "sh", "yaml", "python", "json", "sql", "text"}
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+def test_each_block_is_what_a_shell_can_read(block: Block) -> None:
+    done = subprocess.run(["bash", "-n"], input=block.commands, capture_output=True, text=True)
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_target_of_make_is_one(page: str) -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    targets = set(re.findall(r"^([a-z0-9-]+):", makefile, re.MULTILINE))
+    text = (ROOT / page).read_text("utf-8")
+    codes = [*re.findall(r"`([^`\n]+)`", text), *(block.commands for block in blocks(page))]
+    named = set(re.findall(r"\bmake ([a-z0-9-]+)", "\n".join(codes)))
+    assert named <= targets
