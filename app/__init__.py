@@ -9,18 +9,10 @@ from flask import Flask
 from . import logs, session, views
 from .database import Database
 from .journal import Journal
+from .keys import KEYS, SECRET_NAMES
 from .metrics import Metrics
-from .secret_files import Environment, Folder, Key, SecretStore
+from .secret_files import Environment, Folder, SecretStore
 from .settings import Settings
-
-#: What the service needs in its Secret; README.md says what each is for.
-KEYS = (
-    Key("SECRET_KEY", min_bytes=32),
-    Key("SECRET_KEY_FALLBACKS", min_bytes=32, lines=True, required=False),
-    Key("DATABASE_USERNAME", min_bytes=1, public=True),
-    Key("DATABASE_PASSWORD"),
-    Key("GENERATION", min_bytes=1, required=False, public=True),
-)
 
 #: A note of 1,000 characters, each escaped in JSON as a surrogate pair, and some room.
 MAX_BODY_BYTES = 16 * 1024
@@ -38,7 +30,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
         PERMANENT_SESSION_LIFETIME=timedelta(seconds=settings.session_lifetime_seconds),
         PROPAGATE_EXCEPTIONS=False,
-        SECRET_NAMES=[key.name for key in KEYS if key.name != "GENERATION"],
+        SECRET_NAMES=SECRET_NAMES,
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=settings.tls_dir is not None,
     )

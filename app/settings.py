@@ -11,15 +11,9 @@ from typing import Final, TypeVar
 
 from dotenv import dotenv_values
 
-Value = TypeVar("Value")
+from .keys import SECRET_NAMES
 
-#: What belongs into files only. The names are those of the files.
-SECRET_NAMES: Final = (
-    "SECRET_KEY",
-    "SECRET_KEY_FALLBACKS",
-    "DATABASE_USERNAME",
-    "DATABASE_PASSWORD",
-)
+Value = TypeVar("Value")
 
 SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 #: In seconds: the longest session.

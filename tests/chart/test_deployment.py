@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from app import KEYS
+from app.keys import KEYS
 from app.settings import Settings
 from app.tls import FILES
 from tests.chart.conftest import (

@@ -18,8 +18,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client import generate_latest
 
-from app import KEYS
 from app.keeper.certificates import new_authority, new_certificate
+from app.keys import KEYS
 from app.secret_files import Folder
 from app.settings import Settings
 from tests.e2e.load import Load, visits_in

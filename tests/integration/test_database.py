@@ -18,9 +18,9 @@ import sqlalchemy
 from flask import Flask
 from sqlalchemy import NullPool, text
 
-from app import KEYS
 from app.database import POOL
 from app.database import Database as ServiceDatabase
+from app.keys import KEYS
 from app.secret_files import Folder, SecretError, SecretStore
 from app.secret_files import store as store_module
 from app.settings import Settings

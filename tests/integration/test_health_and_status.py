@@ -17,8 +17,9 @@ from flask.testing import FlaskClient
 from prometheus_client import generate_latest
 from prometheus_client.samples import Sample
 
-from app import KEYS, logs
+from app import logs
 from app.journal import Journal
+from app.keys import KEYS
 from app.secret_files import Folder, SecretStore
 from app.settings import Settings
 from tests.integration.conftest import Database

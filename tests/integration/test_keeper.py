@@ -11,7 +11,6 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from app import KEYS
 from app.keeper import access, rotation
 from app.keeper.certificates import is_for
 from app.keeper.database import ADVISORY_LOCK, Administration, Login, Server
@@ -20,6 +19,7 @@ from app.keeper.folder_secrets import FolderSecrets
 from app.keeper.keeper import Keeper
 from app.keeper.objects import NO_NOTES, Conflict, StoredSecret, Unavailable
 from app.keeper.plan import PARTS, Contradiction
+from app.keys import KEYS
 from app.secret_files import Folder, Redactor, Secret
 from tests.integration.conftest import Database
 from tests.mount import SECRETS

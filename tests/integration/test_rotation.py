@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import NullPool
 
-from app import KEYS
 from app.database import POOL
 from app.database import Database as ServiceDatabase
+from app.keys import KEYS
 from app.secret_files import Folder, SecretStore
 from app.settings import Settings
 from tests.integration.load import THREADS, Load

@@ -14,9 +14,9 @@ import prometheus_client
 import pytest
 
 import app.metrics
-from app import KEYS
 from app.keeper import certificates, pods
 from app.keeper.certificates import KeyPair, expires_at, new_authority, new_certificate
+from app.keys import KEYS
 from app.metrics import Metrics
 from app.secret_files import Folder, Redactor, SecretStore
 from tests.mount import Mount

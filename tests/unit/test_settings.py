@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import SECRET_NAMES, Settings, SettingsError
+from app.keys import SECRET_NAMES
+from app.settings import Settings, SettingsError
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app import KEYS
+from app.keys import KEYS
 from app.secret_files import Folder, SecretError
 from tests.mount import Mount
 
