@@ -11,7 +11,7 @@ from .access import Access, DatabaseAccess, log_step
 from .database import Administration, Login, ensure_database
 from .objects import StoredSecret
 from .plan import DATABASE, Contradiction, Plan
-from .state import ANNOUNCED, IDLE, State
+from .state import ANNOUNCED, IDLE, State, note_of
 
 #: What a session key and a password are made of, before they are written in base64.
 KEY_BYTES: Final = 48
@@ -108,6 +108,8 @@ class ServiceFiller:
         notes = {}
         if "SECRET_KEY" in values:
             notes["session-made"] = now
+        new = (key for key in self._plan.own_keys if key in values or self._is_unknown(stored, key))
+        notes |= {note_of(key): "" for key in new}
         if "DATABASE_PASSWORD" in values:
             notes |= {"database-made": now, "role": values["DATABASE_USERNAME"]}
         stored = self._access.patch(stored, values, notes)
@@ -120,9 +122,8 @@ class ServiceFiller:
     def _missing_values(
         self, administration: Administration, stored: StoredSecret
     ) -> dict[str, str]:
-        values = {}
-        if not stored.has("SECRET_KEY"):
-            values["SECRET_KEY"] = new_key()
+        keys = ("SECRET_KEY", *self._plan.own_keys)
+        values = {key: new_key() for key in keys if not stored.has(key)}
         if not stored.has("DATABASE_USERNAME", "DATABASE_PASSWORD"):
             # not one that pods may still be at work with, if somebody emptied the Secret
             unused = [role for role in administration.logins if not administration.sessions(role)]
@@ -136,9 +137,15 @@ class ServiceFiller:
         if "SECRET_KEY_FALLBACKS" not in stored.data:
             values["SECRET_KEY_FALLBACKS"] = ""
         state = State.of(stored)
-        if values or not state.generation:  # none, or one that no pod takes
+        is_unknown = any(self._is_unknown(stored, key) for key in self._plan.own_keys)
+        if values or is_unknown or not state.generation:  # none, or one that no pod takes
             values["GENERATION"] = str(state.next_generation())
         return values
+
+    @staticmethod
+    def _is_unknown(stored: StoredSecret, key: str) -> bool:
+        """Tell whether one of the service's own keys has no note: somebody else wrote it."""
+        return note_of(key) not in stored.notes
 
     def _admit(self, administration: Administration, stored: StoredSecret) -> bool:
         """See that the database lets in whom the Secret names, as after a restored volume."""

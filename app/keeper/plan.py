@@ -55,6 +55,9 @@ class Plan:
     service: Service | None
     #: How long to wait for the API server, for the database, and for the pods.
     wait_seconds: float
+    #: More keys of the service's Secret, which are made and rotated with the session key: one value
+    #: a line, the first one for new work, the others still valid.
+    own_keys: tuple[str, ...] = ()
     #: How old a session key and a password may get.
     interval: int = 30 * 86400
     #: How long a session cookie is valid: an older key verifies for as long.

@@ -18,18 +18,15 @@ from .fill import let_in, login_of, new_key, new_password
 from .objects import StoredSecret
 from .plan import DATABASE, SESSION, Plan
 from .pods import Pods, PodsBehind
-from .state import ANNOUNCED, IDLE, PROMOTED, Fallback, State
+from .state import ANNOUNCED, IDLE, PROMOTED, SESSION_KEY, State, note_of
 
 log = logging.getLogger("app.keeper")
 
 #: How long sessions of the old role may go on after every pod is on the new one, in seconds:
 #: longer than the service gives a statement. What is left then is ended.
 GRACE_SECONDS: Final = 30.0
-#: What is announced of each part.
-KEYS_OF: Final = {
-    SESSION: ("SECRET_KEY_FALLBACKS",),
-    DATABASE: ("DATABASE_USERNAME", "DATABASE_PASSWORD"),
-}
+#: What is announced of the database.
+LOGIN: Final = ("DATABASE_USERNAME", "DATABASE_PASSWORD")
 
 #: Between two looks at the sessions, in seconds.
 PAUSE: Final = 0.5
@@ -69,15 +66,17 @@ class Rotation:
         stored = self._access.get(self._plan.service_secret)
         state = State.of(stored)
         oldest = time.time() - self._plan.session_lifetime
-        kept = tuple(one for one in state.fallbacks if one.since is None or one.since > oldest)
         if state.step != IDLE:
             return
-        if kept != state.fallbacks:
-            state = replace(state.published(), fallbacks=kept)
+        kept = state.turned(lambda ring: ring.without(oldest))
+        if kept != state:
+            state = kept.published()
             self._access.patch(stored, state.values(), state.notes())
             log_step("retired", started, generation=state.generation)
-            self._database.tell("retired", state.generation, ["SECRET_KEY_FALLBACKS"])
-        elif kept and stored.notes.get("fallbacks") != state.notes()["fallbacks"]:
+            self._database.tell("retired", state.generation, state.changing)
+        elif any(
+            stored.notes.get(note_of(name), "") != ring.note for name, ring in state.rings.items()
+        ):
             self._access.patch(stored, {}, state.notes())  # written by hand: their time begins now
 
     def _due(self) -> set[str]:
@@ -106,18 +105,21 @@ class Rotation:
                 started = time.monotonic()
                 made = {**state.made, DATABASE: int(time.time())}
                 state = replace(state, made=made, role=role)
-            # one that was announced before is nobody's yet: it makes room for this one
-            fallbacks = tuple(one for one in state.fallbacks if one.since is not None)
             if SESSION in parts:
-                key = self._access.new_secret("SECRET_KEY_FALLBACKS", new_key())
-                fallbacks = (Fallback(key, None), *fallbacks)
+                state = self._with_new_keys(state)
             # what was promoted stays so: the time of the old key begins when all is done
             step = PROMOTED if state.step == PROMOTED and SESSION not in parts else ANNOUNCED
-            state = replace(
-                state.published(), step=step, parts=frozenset(parts), fallbacks=fallbacks
-            )
+            state = replace(state.published(), step=step, parts=frozenset(parts))
             self._access.patch(stored, {**pair, **state.values()}, state.notes())
             log_step("announced", started, generation=state.generation)
+
+    def _with_new_keys(self, state: State) -> State:
+        """Announce a new session key, and a new value of each of the service's own keys."""
+        rings = {
+            name: ring.announced(self._access.new_secret(name, new_key()))
+            for name, ring in state.rings.items()
+        }
+        return replace(state, rings=rings)
 
     def _prepare(
         self, administration: Administration, stored: StoredSecret, state: State
@@ -137,7 +139,7 @@ class Rotation:
             state = State.of(stored)
             if state.step == IDLE:
                 return
-            if state.role != login_of(stored).user or self._lost_its_key(state):
+            if state.role != login_of(stored).user or state.lacks_a_key:
                 self._announce_again(stored, state)
                 continue
             self._tell(state)  # here, so that what a killed keeper published is told, too
@@ -152,21 +154,16 @@ class Rotation:
                     "the database",
                 )
 
-    def _lost_its_key(self, state: State) -> bool:
-        return state.step == ANNOUNCED and SESSION in state.parts and not state.coming
-
     def _announce_again(self, stored: StoredSecret, state: State) -> None:
         """Publish what somebody wrote into a rotation that is under way, with a number of its own.
 
         Under the old number pods would seem to have it already.
         """
         started = time.monotonic()
-        fallbacks = state.fallbacks
-        if self._lost_its_key(state):
-            key = self._access.new_secret("SECRET_KEY_FALLBACKS", new_key())
-            fallbacks = (Fallback(key, None), *fallbacks)
         role = login_of(stored).user
-        state = replace(state.published(), role=role, fallbacks=fallbacks)
+        if state.lacks_a_key:
+            state = self._with_new_keys(state)
+        state = replace(state.published(), role=role)
         self._access.patch(stored, state.values(), state.notes())
         log_step("announced again", started, role=role, generation=state.generation)
 
@@ -183,9 +180,10 @@ class Rotation:
     def _tell(self, state: State) -> None:
         """Tell what was published."""
         if state.step == PROMOTED:
-            self._database.tell(state.step, state.generation, ["SECRET_KEY", *KEYS_OF[SESSION]])
+            self._database.tell(state.step, state.generation, [SESSION_KEY, *state.changing])
             return
-        changed = [key for part in state.parts for key in KEYS_OF.get(part, ())]
+        changed = state.changing if SESSION in state.parts else []
+        changed += LOGIN if DATABASE in state.parts else []
         role = state.role if DATABASE in state.parts else ""
         self._database.tell(state.step, state.generation, changed, role)
 
@@ -194,19 +192,12 @@ class Rotation:
         started = time.monotonic()
         stored = self._access.unchanged(stored)
         now = int(time.time())
-        fallbacks = (
-            Fallback(stored.data["SECRET_KEY"], now),
-            *(one for one in state.fallbacks if one.since is not None),
-        )
-        key = next(one.key for one in state.fallbacks if one.since is None)
         state = replace(
-            state.published(),
+            state.published().turned(lambda ring: ring.promoted(now)),
             step=PROMOTED,
             made={**state.made, SESSION: now},
-            fallbacks=fallbacks,
         )
-        values = {"SECRET_KEY": key.reveal(), **state.values()}
-        self._access.patch(stored, values, state.notes())
+        self._access.patch(stored, state.values(), state.notes())
         log_step("promoted", started, generation=state.generation)
 
     def _revoke(self, stored: StoredSecret) -> None:
@@ -232,12 +223,11 @@ class Rotation:
     def _close(self, stored: StoredSecret) -> None:
         started = time.monotonic()
         state = State.of(stored)
-        fallbacks = state.fallbacks
         if state.step == PROMOTED:
             # the last pod signed with it until now: its time begins here
             now = int(time.time())
-            fallbacks = (*(replace(one, since=now) for one in fallbacks[:1]), *fallbacks[1:])
-        state = replace(state, step=IDLE, parts=frozenset(), fallbacks=fallbacks)
+            state = state.turned(lambda ring: ring.restarted(now))
+        state = replace(state, step=IDLE, parts=frozenset())
         self._database.tell("rotated", state.generation)  # before: the next run has no reason to
         self._access.patch(stored, {}, state.notes())
         log_step("rotated", started, generation=state.generation)

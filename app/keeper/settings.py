@@ -70,5 +70,6 @@ def plan_from(values: Mapping[str, str]) -> Plan:
         ),
         wait_seconds=whole_number("WAIT_SECONDS", 300),
         interval=whole_number("ROTATION_INTERVAL_SECONDS", 30 * 86400),
+        own_keys=tuple(filter(None, values.get("OWN_KEYS", "").split(","))),
         session_lifetime=whole_number("SESSION_LIFETIME_SECONDS", 86400),
     )

@@ -6,15 +6,15 @@ point leaves a Secret from which the next one goes on.
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from ..secret_files import Secret
 from .objects import StoredSecret
 from .plan import DATABASE, SESSION
+from .ring import Ring, number
 
 #: No rotation is under way.
 IDLE: Final = ""
@@ -23,13 +23,11 @@ ANNOUNCED: Final = "announced"
 #: The new session key signs, and the old one verifies.
 PROMOTED: Final = "promoted"
 
-
-@dataclass(frozen=True)
-class Fallback:
-    """A key that only verifies, and since when, in Unix seconds; None: it is yet to sign."""
-
-    key: Secret
-    since: int | None
+#: The session key, whose fallbacks have a key of the Secret to themselves.
+SESSION_KEY: Final = "SECRET_KEY"
+FALLBACKS: Final = "SECRET_KEY_FALLBACKS"
+#: The note with the times of a ring's fallbacks; of the service's own keys, with their name.
+NOTE: Final = "fallbacks"
 
 
 @dataclass(frozen=True)
@@ -43,28 +41,39 @@ class State:
     role: str
     #: When the session key and the password were made, in Unix seconds.
     made: Mapping[str, int]
-    fallbacks: tuple[Fallback, ...]
+    #: The session key, and the service's own ones, by their names; what is empty is not there.
+    rings: Mapping[str, Ring]
     generation: int
 
     @classmethod
     def of(cls, stored: StoredSecret) -> State:
         """Read the state. What has no note, or a note that makes no sense, is as new as can be."""
-        generation = _number(stored.text("GENERATION") if stored.has("GENERATION") else "")
+        generation = number(stored.text("GENERATION") if stored.has("GENERATION") else "")
         notes = stored.notes
-        made = {part: _number(notes.get(f"{part}-made", "")) for part in (SESSION, DATABASE)}
+        made = {part: number(notes.get(f"{part}-made", "")) for part in (SESSION, DATABASE)}
         return cls(
             step=notes.get("step", IDLE),
             parts=frozenset(filter(None, notes.get("parts", "").split(","))),
             role=notes.get("role") or _role(stored),
             made={part: when or generation or int(time.time()) for part, when in made.items()},
-            fallbacks=_fallbacks(stored),
+            rings=dict(_rings(stored)),
             generation=generation,
         )
 
     @property
-    def coming(self) -> Secret | None:
-        """Return the session key that is announced and does not sign yet."""
-        return next((one.key for one in self.fallbacks if one.since is None), None)
+    def changing(self) -> list[str]:
+        """Return the keys of the Secret that a session key's rotation changes, but SECRET_KEY."""
+        return [FALLBACKS, *(name for name in self.rings if name != SESSION_KEY)]
+
+    @property
+    def lacks_a_key(self) -> bool:
+        """Tell whether a new session key is announced, and it, or one beside it, is not there."""
+        is_announced = self.step == ANNOUNCED and SESSION in self.parts
+        return is_announced and any(ring.coming is None for ring in self.rings.values())
+
+    def turned(self, turn: Callable[[Ring], Ring]) -> State:
+        """Return the state with each ring turned by one step."""
+        return replace(self, rings={name: turn(ring) for name, ring in self.rings.items()})
 
     def next_generation(self) -> int:
         """Return a number for the next generation: the time, and more than the last one."""
@@ -76,10 +85,14 @@ class State:
 
     def values(self) -> dict[str, str]:
         """Return the keys of the Secret that follow from the state."""
-        return {
-            "SECRET_KEY_FALLBACKS": "\n".join(one.key.reveal() for one in self.fallbacks),
-            "GENERATION": str(self.generation),
-        }
+        values = {FALLBACKS: "", "GENERATION": str(self.generation)}
+        for name, ring in self.rings.items():
+            texts = [value.reveal() for value in ring.values]
+            if name == SESSION_KEY:
+                values[name], values[FALLBACKS] = texts[0], "\n".join(texts[1:])
+            else:
+                values[name] = "\n".join(texts)
+        return values
 
     def notes(self) -> dict[str, str]:
         """Return what has to be noted for `of` to find this state again."""
@@ -88,29 +101,30 @@ class State:
             "parts": ",".join(sorted(self.parts)),
             "role": self.role,
             **{f"{part}-made": str(when) for part, when in self.made.items()},
-            "fallbacks": ",".join(
-                "coming" if one.since is None else str(one.since) for one in self.fallbacks
-            ),
+            **{note_of(name): ring.note for name, ring in self.rings.items()},
         }
 
 
-def _fallbacks(stored: StoredSecret) -> tuple[Fallback, ...]:
-    text = stored.text("SECRET_KEY_FALLBACKS") if stored.has("SECRET_KEY_FALLBACKS") else ""
-    keys = [Secret("SECRET_KEY_FALLBACKS", line) for line in text.splitlines() if line]
-    since = stored.notes.get("fallbacks", "").split(",")
-    if len(since) != len(keys):
-        # somebody else wrote them: each stays for a whole session lifetime from now on
-        return tuple(Fallback(key, int(time.time())) for key in keys)
-    return tuple(
-        Fallback(key, None if when == "coming" else _number(when) or int(time.time()))
-        for key, when in zip(keys, since, strict=True)
-    )
+def note_of(name: str) -> str:
+    """Return what the note is called that goes with a key of the Secret."""
+    return NOTE if name == SESSION_KEY else f"{NOTE}-{name}"
+
+
+def _rings(stored: StoredSecret) -> Iterator[tuple[str, Ring]]:
+    notes = stored.notes
+    if stored.has(SESSION_KEY):
+        values = [stored.data[SESSION_KEY], *_lines(stored, FALLBACKS)]
+        yield SESSION_KEY, Ring.of(values, notes.get(NOTE, ""))
+    for note in sorted(notes):
+        name = note.removeprefix(f"{NOTE}-")
+        if name != note and (values := _lines(stored, name)):
+            yield name, Ring.of(values, notes[note])
+
+
+def _lines(stored: StoredSecret, name: str) -> list[Secret]:
+    text = stored.text(name) if stored.has(name) else ""
+    return [Secret(name, line) for line in text.splitlines() if line]
 
 
 def _role(stored: StoredSecret) -> str:
     return stored.text("DATABASE_USERNAME") if stored.has("DATABASE_USERNAME") else ""
-
-
-def _number(text: str) -> int:
-    """Return the whole number that is written there, or 0; a time has 11 digits at most."""
-    return int(text) if re.fullmatch("[0-9]{1,11}", text) else 0

@@ -12,7 +12,7 @@ from .certificates import due_at, expires_at
 from .objects import SecretObjects, StoredSecret
 from .plan import PARTS, Plan
 from .pods import Pods
-from .state import IDLE, State
+from .state import IDLE, SESSION_KEY, State
 
 
 def status(objects: SecretObjects, plan: Plan) -> Mapping[str, Any]:
@@ -45,6 +45,7 @@ def status(objects: SecretObjects, plan: Plan) -> Mapping[str, Any]:
 
 def _service(stored: StoredSecret, interval: int) -> dict[str, Any]:
     state = State.of(stored)
+    ring = state.rings.get(SESSION_KEY)
     return {
         "generation": state.generation,
         "rotation": "none" if state.step == IDLE else state.step,
@@ -53,7 +54,7 @@ def _service(stored: StoredSecret, interval: int) -> dict[str, Any]:
             for part in PARTS
             if part in state.made
         },
-        "session_keys": {"sign": 1, "verify": 1 + len(state.fallbacks)},
+        "session_keys": {"sign": 1, "verify": len(ring.values) if ring else 1},
         "role": stored.text("DATABASE_USERNAME") if stored.has("DATABASE_USERNAME") else "",
     }
 

@@ -203,7 +203,7 @@ class Release:
     def assert_at_rest(self) -> None:
         """Nothing is under way, and the pair in the Secret is the only one."""
         assert self.state.step == IDLE
-        assert self.state.coming is None
+        assert all(ring.coming is None for ring in self.state.rings.values())
         assert self.accepts(self.login)
         (idle,) = ROLES - {self.login.user}
         assert self.roles()[idle][0] is False
@@ -388,6 +388,120 @@ def test_one_rotation_of_all_step_by_step(release: Release, pod: Pod, log: Log) 
     assert pod.knows(cookie)
 
 
+class Own:
+    """A release whose Secret has two keys of the service's own; the page's are not among them."""
+
+    KEYS = ("INVITE_KEY", "LINK_KEY")
+
+    def __init__(self, release: Release) -> None:
+        self._release = release
+
+    def keep(self, *parts: str, **changes: Any) -> None:
+        self._release.keep(*parts, own_keys=self.KEYS, **changes)
+
+    def lines(self, key: str = "INVITE_KEY") -> list[str]:
+        return self._release.stored.text(key).splitlines()
+
+
+@pytest.fixture
+def own(release: Release) -> Own:
+    own = Own(release)
+    own.keep()
+    return own
+
+
+def test_a_key_of_the_services_own_is_made_beside_those_that_are_there(
+    release: Release, log: Log
+) -> None:
+    before = release.stored
+    Own(release).keep()
+    assert log.steps() == ["secrets filled"]
+    made = release.stored
+    assert made.data.keys() - before.data.keys() == set(Own.KEYS)
+    assert State.of(made).generation > State.of(before).generation
+    assert all(len(made.text(key)) == 64 for key in Own.KEYS)
+    assert made.text("INVITE_KEY") != made.text("LINK_KEY")
+    assert made.text("SECRET_KEY") == before.text("SECRET_KEY")
+    Own(release).keep()
+    assert release.stored == made
+
+
+def test_a_key_that_somebody_wrote_is_kept_and_rotated_from_then_on(
+    release: Release, pod: Pod
+) -> None:
+    release.write({"INVITE_KEY": "somebody-wrote-this-key-4c81e0"})
+    own = Own(release)
+    own.keep()
+    assert own.lines() == ["somebody-wrote-this-key-4c81e0"]
+    own.keep(SESSION)
+    assert own.lines()[1:] == ["somebody-wrote-this-key-4c81e0"]
+
+
+def test_a_key_of_the_services_own_takes_the_session_keys_steps(
+    release: Release, own: Own, pod: Pod, effects: Effects
+) -> None:
+    (old,) = own.lines()
+    other = own.lines("LINK_KEY")
+    seen: list[list[str]] = []
+    effects.at = lambda point: seen.append(own.lines()) if point == "before look" else None
+    own.keep(SESSION)
+    announced = next(lines for lines in seen if len(lines) == 2)
+    assert announced[0] == old
+    new = announced[1]
+    assert own.lines() == seen[-1] == [new, old]
+    assert own.lines("LINK_KEY")[1:] == other
+    release.assert_at_rest()
+    own.keep(session_lifetime=0)
+    assert own.lines() == [new]
+
+
+def test_a_killed_keeper_leaves_every_key_valid_and_the_next_one_finishes(
+    release: Release, own: Own, pod: Pod, effects: Effects
+) -> None:
+    (old,) = own.lines()
+    for point in ("after patch", "before look"):
+        effects.once(point, kill)
+        with pytest.raises(Killed):
+            own.keep(SESSION)
+        assert old in own.lines()
+    own.keep()
+    release.assert_at_rest()
+    assert own.lines()[1:] == [old]
+
+
+def test_a_key_that_comes_in_the_middle_of_a_rotation_is_announced_before_it_is_used(
+    release: Release, pod: Pod, effects: Effects
+) -> None:
+    effects.once("before look", kill)
+    with pytest.raises(Killed):
+        release.keep(SESSION)
+    assert release.state.step == ANNOUNCED
+    own = Own(release)
+    seen: list[list[str]] = []
+    effects.at = lambda point: seen.append(own.lines()) if point == "before look" else None
+    own.keep()
+    release.assert_at_rest()
+    first, second = own.lines()
+    assert seen[0] == [second, first]
+
+
+def test_an_own_key_that_was_emptied_is_made_again(release: Release, own: Own, pod: Pod) -> None:
+    own.keep(SESSION)
+    release.write({"INVITE_KEY": ""})
+    own.keep()
+    assert len(own.lines()) == 1
+    own.keep(SESSION)
+    assert len(own.lines()) == 2
+
+
+def test_the_page_is_told_of_the_services_own_keys(release: Release, own: Own, pod: Pod) -> None:
+    own.keep(SESSION)
+    own.keep(session_lifetime=0)
+    announced, promoted, _, retired = release.told()
+    assert announced[3] == retired[3] == ["INVITE_KEY", "LINK_KEY", "SECRET_KEY_FALLBACKS"]
+    assert promoted[3] == ["INVITE_KEY", "LINK_KEY", "SECRET_KEY", "SECRET_KEY_FALLBACKS"]
+
+
 def test_the_page_is_told_each_step(release: Release, pod: Pod) -> None:
     old, first = release.login, release.state.generation
     release.keep(*BOTH)
@@ -485,7 +599,7 @@ def test_a_key_verifies_in_every_pod_before_it_signs(release: Release, pod: Pod)
         def patch(
             self, secret: StoredSecret, data: Mapping[str, str], notes: Mapping[str, str] = NO_NOTES
         ) -> StoredSecret:
-            if "SECRET_KEY" in data:
+            if data.get("SECRET_KEY", secret.text("SECRET_KEY")) != secret.text("SECRET_KEY"):
                 for one in (pod, second):
                     snapshot = one.app.extensions["secrets"]._current  # without a look
                     keys = [key.reveal() for key in snapshot.lines("SECRET_KEY_FALLBACKS")]
@@ -708,7 +822,7 @@ def test_the_time_of_an_old_key_begins_when_every_pod_signs_with_the_new_one(
     release.write(by_hand, {"fallbacks": "1700000000"})  # as if a pod had been behind for long
     release.keep()
     release.assert_at_rest()
-    (old,) = release.state.fallbacks
+    (old,) = release.state.rings["SECRET_KEY"].fallbacks
     assert old.since
     assert old.since > time.time() - 60
 

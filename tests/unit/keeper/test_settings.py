@@ -108,3 +108,11 @@ def test_where_nothing_is_the_keepers_it_says_so() -> None:
 def test_what_is_malformed_is_named(name: str) -> None:
     with pytest.raises(SettingsError, match=f"^{name} has to be a whole number, not 'x'"):
         plan_from({**ENVIRONMENT, name: "x"})
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [("", ()), ("INVITE_KEY", ("INVITE_KEY",)), ("A_KEY,B_KEY", ("A_KEY", "B_KEY"))],
+)
+def test_the_services_own_keys_are_named(text: str, keys: tuple[str, ...]) -> None:
+    assert plan_from({**ENVIRONMENT, "OWN_KEYS": text}).own_keys == keys

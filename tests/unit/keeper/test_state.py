@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from app.keeper.objects import NO_NOTES, StoredSecret
 from app.keeper.plan import DATABASE, SESSION
-from app.keeper.state import ANNOUNCED, IDLE, PROMOTED, Fallback, State
+from app.keeper.ring import Fallback, Ring
+from app.keeper.state import ANNOUNCED, IDLE, PROMOTED, SESSION_KEY, State
 from app.secret_files import Secret
 
 #: No time that a keeper writes has more digits.
@@ -23,12 +24,14 @@ times = st.integers(1, LAST)
 keys = st.text(string.ascii_letters + string.digits + "-_", min_size=1).map(
     lambda text: Secret("SECRET_KEY_FALLBACKS", text)
 )
+fallbacks = st.lists(st.builds(Fallback, keys, st.none() | times), max_size=4).map(tuple)
+rings = st.builds(Ring, keys, fallbacks)
 states = st.builds(
     State,
     step=st.sampled_from([IDLE, ANNOUNCED, PROMOTED]),
     parts=st.frozensets(st.sampled_from([SESSION, DATABASE])),
     made=st.fixed_dictionaries({SESSION: times, DATABASE: times}),
-    fallbacks=st.lists(st.builds(Fallback, keys, st.none() | times), max_size=4).map(tuple),
+    rings=st.dictionaries(st.sampled_from([SESSION_KEY, "INVITE_KEY", "LINK_KEY"]), rings),
     generation=st.integers(0, LAST),
 )
 
@@ -62,7 +65,7 @@ def test_a_generation_is_the_time_where_that_is_more() -> None:
 
 def test_an_empty_secret_is_at_rest_and_new() -> None:
     state = State.of(stored({}))
-    assert (state.step, state.parts, state.fallbacks) == (IDLE, frozenset(), ())
+    assert (state.step, state.parts, state.rings) == (IDLE, frozenset(), {})
     assert state.generation == 0
     assert all(is_now(when) for when in state.made.values())
 
@@ -74,30 +77,59 @@ def test_what_has_no_note_is_as_old_as_its_generation() -> None:
 
 @pytest.mark.parametrize("nonsense", ["", "yesterday", "-1", "1.5", "²", " 1", "1\n", "9" * 12])
 def test_a_number_that_makes_no_sense_is_none(nonsense: str) -> None:
-    notes = {"session-made": nonsense, "fallbacks": nonsense}
-    state = State.of(stored({"GENERATION": nonsense, "SECRET_KEY_FALLBACKS": "one"}, notes))
+    notes = {"session-made": nonsense}
+    state = State.of(stored({"GENERATION": nonsense}, notes))
     assert state.generation == 0
     assert is_now(state.made[SESSION])
-    assert [is_now(one.since) for one in state.fallbacks] == [True]
 
 
-@pytest.mark.parametrize("text", ["", "one", "one\ntwo\nthree", "one\n\ntwo\nthree\n"])
-def test_fallbacks_of_another_number_than_noted_were_written_by_hand_and_stay(text: str) -> None:
-    state = State.of(stored({"SECRET_KEY_FALLBACKS": text}, {"fallbacks": "coming,1700000000"}))
-    assert [one.key.reveal() for one in state.fallbacks] == text.split()
-    assert all(is_now(one.since) for one in state.fallbacks)
-    assert state.coming is None
+def test_the_session_keys_fallbacks_are_a_key_of_the_secret_and_an_own_keys_are_its_lines() -> None:
+    values = {"SECRET_KEY": "a", "SECRET_KEY_FALLBACKS": "b\nc", "INVITE_KEY": "d\ne\nf"}
+    notes = {"fallbacks": "coming,1700000000", "fallbacks-INVITE_KEY": "1700000001,1600000000"}
+    state = State.of(stored(values, notes))
+    assert {name: revealed(ring) for name, ring in state.rings.items()} == {
+        SESSION_KEY: ["a", "b", "c"],
+        "INVITE_KEY": ["d", "e", "f"],
+    }
+    assert [one.since for one in state.rings["INVITE_KEY"].fallbacks] == [1700000001, 1600000000]
+    assert state.changing == ["SECRET_KEY_FALLBACKS", "INVITE_KEY"]
+    assert {**values, "GENERATION": "0"} == state.values()
 
 
-def test_the_coming_key_is_the_one_that_is_noted_so() -> None:
-    values = {"SECRET_KEY_FALLBACKS": "one\ntwo"}
-    state = State.of(stored(values, {"fallbacks": "1700000000,coming"}))
-    assert state.coming == Secret("SECRET_KEY_FALLBACKS", "two")
-    assert state.fallbacks[0].since == 1_700_000_000
+@pytest.mark.parametrize("values", [{}, {"INVITE_KEY": ""}, {"INVITE_KEY": "\n"}])
+def test_an_empty_own_key_is_not_there(values: Mapping[str, str]) -> None:
+    assert State.of(stored(values, {"fallbacks-INVITE_KEY": "coming"})).rings == {}
+
+
+def test_a_key_without_a_note_is_nobodys() -> None:
+    assert State.of(stored({"INVITE_KEY": "a"})).rings == {}
+
+
+@pytest.mark.parametrize(
+    ("step", "parts", "own", "lacks"),
+    [
+        (ANNOUNCED, "session", "1700000000", True),
+        (ANNOUNCED, "session", "coming", False),
+        (ANNOUNCED, "database", "1700000000", False),
+        (PROMOTED, "session", "1700000000", False),
+    ],
+)
+def test_a_rotation_lacks_a_key_that_is_not_coming(
+    step: str, parts: str, own: str, lacks: bool
+) -> None:
+    values = {"SECRET_KEY": "a", "SECRET_KEY_FALLBACKS": "b", "INVITE_KEY": "c\nd"}
+    notes = {"step": step, "parts": parts, "fallbacks": "coming", "fallbacks-INVITE_KEY": own}
+    assert State.of(stored(values, notes)).lacks_a_key is lacks
 
 
 @given(states)
 def test_no_note_holds_a_key_or_what_is_made_from_one(state: State) -> None:
     key = Secret("SECRET_KEY_FALLBACKS", "a-key-that-nobody-may-see-77ab")
-    others = tuple(replace(one, key=key) for one in state.fallbacks)
-    assert replace(state, fallbacks=others).notes() == state.notes()
+    others = state.turned(
+        lambda ring: Ring(key, tuple(replace(one, key=key) for one in ring.fallbacks))
+    )
+    assert others.notes() == state.notes()
+
+
+def revealed(ring: Ring) -> list[str]:
+    return [value.reveal() for value in ring.values]
