@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
+
+import yaml
 
 from app.keeper.database import Server
 from app.keeper.plan import Plan, Service
@@ -14,6 +17,13 @@ from .postgres import Postgres
 
 FOLDER = Path(".local")
 _RUNNING = FOLDER / "running.json"
+
+_VALUES = Path(__file__).parents[1] / "chart" / "values.yaml"
+_OWN = yaml.safe_load(_VALUES.read_text("utf-8"))["secrets"]["own"]
+
+#: The service's own keys, as in the cluster: those that the keeper makes, and the others.
+OWN_KEYS: Final = tuple(_OWN["made"])
+GIVEN_KEYS: Final = tuple(_OWN["given"])
 
 
 @dataclass(frozen=True)
@@ -62,5 +72,6 @@ def plan(
         server=Server(database_host, Postgres.port, settings.database_name, sslmode="disable"),
         service=service,
         wait_seconds=wait_seconds,
+        own_keys=OWN_KEYS,
         session_lifetime=settings.session_lifetime_seconds,
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from app.keeper.folder_secrets import FolderSecrets, write_generation
+from app.keys import KEYS
 from app.secret_files import Secret
 
 #: Made for these tests, and valid: long enough, and no placeholder.
@@ -16,6 +17,8 @@ SECRETS = {
     "DATABASE_PASSWORD": "pW-9f81c7/unit+pass%word",
     "GENERATION": "1700000000",
 }
+#: And as much of the service's own keys.
+SECRETS |= {key.name: f"{key.name}-unit-4f1c9a7be2d3" for key in KEYS if key.name not in SECRETS}
 
 
 class Mount:

@@ -88,6 +88,10 @@ checkov.io/skip1: CKV_K8S_38=the keeper talks to the API server, and nobody else
 {{- if eq .Values.secrets.source "keeper" }}
 - name: SERVICE_SECRET
   value: {{ $fullname }}-secrets
+{{- with .Values.secrets.own.made }}
+- name: OWN_KEYS
+  value: {{ join "," . }}
+{{- end }}
 {{- end }}
 {{- if include "flask-app.keeperIssues" . }}
 - name: CA_SECRET

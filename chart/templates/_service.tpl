@@ -2,7 +2,12 @@
 
 {{/* The keys of its Secret, which README.md describes */}}
 {{- define "flask-app.keys" -}}
-{{- list "SECRET_KEY" "SECRET_KEY_FALLBACKS" "DATABASE_USERNAME" "DATABASE_PASSWORD" "GENERATION" | toJson -}}
+{{- concat (list "SECRET_KEY" "SECRET_KEY_FALLBACKS" "DATABASE_USERNAME" "DATABASE_PASSWORD" "GENERATION") (include "flask-app.ownKeys" . | fromJsonArray) | toJson -}}
+{{- end }}
+
+{{/* Those of them that the user added */}}
+{{- define "flask-app.ownKeys" -}}
+{{- concat .Values.secrets.own.made .Values.secrets.own.given | toJson -}}
 {{- end }}
 
 {{- define "flask-app.serviceEnvironment" -}}

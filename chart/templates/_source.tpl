@@ -2,7 +2,7 @@
 
 {{/* Which keys a pod can't start without, as a JSON list */}}
 {{- define "flask-app.requiredKeys" -}}
-{{- list "SECRET_KEY" "DATABASE_USERNAME" "DATABASE_PASSWORD" | toJson -}}
+{{- concat (list "SECRET_KEY" "DATABASE_USERNAME" "DATABASE_PASSWORD") (include "flask-app.ownKeys" . | fromJsonArray) | toJson -}}
 {{- end }}
 
 {{/* The Secret with the service's values; the agent and the CSI driver need none. External Secrets'
@@ -41,7 +41,7 @@
 
 {{/* The manager's objects, each with the keys that are fetched from it at once, as a JSON list */}}
 {{- define "flask-app.objects" -}}
-{{- $session := list "SECRET_KEY" "SECRET_KEY_FALLBACKS" -}}
+{{- $session := concat (list "SECRET_KEY" "SECRET_KEY_FALLBACKS") (include "flask-app.ownKeys" . | fromJsonArray) -}}
 {{- /* the CSI driver's providers know no key that may be missing */ -}}
 {{- if or (ne .Values.secrets.source "csi") (get .Values.secrets.keys "GENERATION") -}}
 {{- $session = append $session "GENERATION" -}}

@@ -46,7 +46,15 @@
 {{- end }}
 
 {{- define "flask-app.checkKeys" -}}
+{{- range .Values.secrets.own.made -}}
+{{- if has . $.Values.secrets.own.given -}}
+{{- fail (printf "secrets.own has %s under made and under given: the keeper makes it, or you do." .) -}}
+{{- end -}}
+{{- end -}}
 {{- range $file := keys .Values.secrets.keys | sortAlpha -}}
+{{- if not (has $file (include "flask-app.keys" $ | fromJsonArray)) -}}
+{{- fail (printf "secrets.keys has %s, which the service does not read: name a key of secrets.own, or one of the chart's." $file) -}}
+{{- end -}}
 {{- if include "flask-app.isSecretValue" (get $.Values.secrets.keys $file) -}}
 {{- fail (printf "secrets.keys has something under %s that looks like a secret: it takes the name of a key, and the value stays at its source." $file) -}}
 {{- end -}}

@@ -129,6 +129,16 @@ CHECKS = [
         "secrets.keys has something under SECRET_KEY that looks like a secret",
         [EXISTS | {"secrets.keys": {"SECRET_KEY": "session-signing-key"}}],
     ),
+    Check(
+        EXISTS | {"secrets.keys": {"SECRETKEY": "a"}},
+        "secrets.keys has SECRETKEY, which the service does not read",
+        [EXISTS | {"secrets.keys": {"OWN_KEY": "a"}, "secrets.own.given": ["OWN_KEY"]}],
+    ),
+    Check(
+        {"secrets.own.made": ["A_KEY", "OWN_KEY"], "secrets.own.given": ["OWN_KEY"]},
+        "secrets.own has OWN_KEY under made and under given",
+        [{"secrets.own.made": ["A_KEY"], "secrets.own.given": ["OWN_KEY"]}],
+    ),
     *(
         Check(
             SOURCES[source] | {"secrets.inject": "env"},
@@ -922,7 +932,15 @@ def test_an_unknown_word_in_a_value_is_refused(
         ("podDisruptionBudget.maxUnavailable", [-1, "half", "50"], [0, "50%", None]),
         ("networkPolicy.dnsPort", [0, 65536], [5353]),
         ("secrets.source", ["", "vault", "Keeper"], ["keeper"]),
-        ("secrets.keys", [{"API_KEY": "a"}, {"SECRET_KEY": ""}, {"SECRET_KEY": "a b"}], [{}]),
+        *(
+            (
+                f"secrets.own.{how}",
+                [["a_key"], ["A-KEY"], ["SECRET_KEY"], ["A", "A"], "A"],
+                [["A_KEY"]],
+            )
+            for how in ("made", "given")
+        ),
+        ("secrets.keys", [{"api-key": "a"}, {"SECRET_KEY": ""}, {"SECRET_KEY": "a b"}], [{}]),
         ("secrets.existingSecret", ["A", "a/b"], ["", "shop.v2"]),
         ("secrets.objects.session", ["/a", "a/", 'a"b', "a b"], ["", "a/b_c", "a+b=c"]),
         ("secrets.refreshInterval", ["", "0", "1", "1d", "1m30s"], ["30s", "5m", "1h"]),

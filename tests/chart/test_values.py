@@ -588,6 +588,44 @@ ROWS = [
             ),
         )
     ),
+    Row(
+        "secrets.own.made",
+        ["INVITE_KEY", "LINK_KEY"],
+        CRON_JOB,
+        f"{KEEPER}.env[OWN_KEYS].value",
+        "INVITE_KEY,LINK_KEY",
+    ),
+    *(
+        Row(f"secrets.own.{how}", ["OWN_KEY"], owner, path, expected, base)
+        for how in ("made", "given")
+        for owner, path, expected, base in (
+            (DEPLOYMENT, f"{VOLUMES}[secrets].secret.items[5].key", "OWN_KEY", {}),
+            (
+                DEPLOYMENT,
+                f"{VOLUMES}[secrets-required].secret.items[3].path",
+                "OWN_KEY",
+                OF_SOMEBODY,
+            ),
+            (
+                DEPLOYMENT,
+                f"{VOLUMES}[secrets-required].secret.items[3].key",
+                "session.OWN_KEY",
+                SYNCED,
+            ),
+            (
+                DEPLOYMENT,
+                f"{CONTAINER}.env[OWN_KEY].valueFrom.secretKeyRef",
+                {"name": "shop", "key": "OWN_KEY"},
+                OF_SOMEBODY | {"secrets.inject": "env"},
+            ),
+            (
+                DEPLOYMENT,
+                f"{VAULT_SAYS}agent-inject-secret-OWN_KEY]",
+                "secret/data/shop/session",
+                BY_AGENT,
+            ),
+        )
+    ),
     *(
         Row(f"secrets.objects.{name}", "team", owner, path, expected, base)
         for name, number, file in (

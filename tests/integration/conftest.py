@@ -17,10 +17,11 @@ from app.keeper.keeper import Keeper
 from app.keeper.plan import Plan
 from app.secret_files import Redactor
 from app.settings import Settings
+from local.place import GIVEN_KEYS, OWN_KEYS
 from local.postgres import Postgres
 from tests.integration.rotation import Rotation, restore
 from tests.integration.service import Service
-from tests.mount import Mount
+from tests.mount import SECRETS, Mount
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def plan_for(server: Server) -> Plan:
         server=server,
         service=None,
         wait_seconds=0,
+        own_keys=OWN_KEYS,
     )
 
 
@@ -75,6 +77,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
         hurry(Server(postgres.host, postgres.port, "postgres", "disable"), login)
         plan = plan_for(Server(postgres.host, postgres.port, "flask_app", "disable"))
         Keeper(FolderSecrets(root), plan, Redactor()).run()
+        Mount(root / "secrets").write({key: SECRETS[key] for key in GIVEN_KEYS})
         yield Database(plan.server, login, root, plan)
     finally:
         postgres.stop()

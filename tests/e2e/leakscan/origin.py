@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from app.keys import KEYS
 from app.secret_files import Secret
 from tests.e2e.cluster import Cluster
 
 FOLDER: Final = "/etc/secrets"
 
 #: What nobody may see of the service's files.
-CONFIDENTIAL: Final = ("SECRET_KEY", "SECRET_KEY_FALLBACKS", "DATABASE_PASSWORD")
+CONFIDENTIAL: Final = tuple(key.name for key in KEYS if not key.public)
 
 READ: Final = """
 import base64, json, sys
