@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 
 # The kind cluster, and the port of this machine that leads to it: 8443, unless another is named.
 CLUSTER ?= flask-app
-export CLUSTER HTTPS_PORT PARTS YES OPEN
+export CLUSTER HTTPS_PORT KEY PARTS YES OPEN
 
 .PHONY: help
 help: ## List the targets
@@ -78,6 +78,10 @@ status: $(VENV)/installed ## Show what is deployed, or what `make run` serves: a
 .PHONY: rotate
 rotate: $(VENV)/installed ## Rotate what is deployed, or what `make run` serves (PARTS=…)
 	@cluster/rotate
+
+.PHONY: give
+give: $(VENV)/installed ## Write a secret of somebody else's, KEY=…, from the input; it is not shown
+	@cluster/give
 
 .PHONY: leak-scan
 leak-scan: $(VENV)/installed ## Look for the secrets of what is deployed (SCAN_ARGS='--rotate --json FILE')
