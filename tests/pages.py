@@ -1,4 +1,4 @@
-"""The commands that stand in the project's pages: every block of the language `sh`."""
+"""What stands in the blocks of the project's pages: commands, in the language `sh`, and changes."""
 
 from __future__ import annotations
 
@@ -24,38 +24,38 @@ _PIECE: Final = re.compile(
 
 @dataclass(frozen=True)
 class Block:
-    """The commands of one block, as they stand in their page."""
+    """One block, as it stands in its page."""
 
     page: str
     #: The text of the heading above it.
     heading: str
-    #: The line on which its commands begin.
+    #: The line on which its text begins.
     line: int
-    commands: str
+    text: str
 
     def __str__(self) -> str:
         """Say where it stands."""
         return f"{self.page}:{self.line}"
 
 
-def blocks(page: str) -> list[Block]:
-    """Return the blocks of one page, in order."""
+def blocks(page: str, *languages: str) -> list[Block]:
+    """Return the blocks of one page, in order: those of `sh`, if no other language is named."""
     text = (ROOT / page).read_text("utf-8")
     found, heading = [], ""
     for piece in _PIECE.finditer(text):
         heading = piece["heading"] or heading
-        if piece["language"] == "sh":
+        if piece["language"] in (languages or ("sh",)):
             line = text.count("\n", 0, piece.start("text")) + 1
-            commands = re.sub(rf"(?m)^{piece['margin']}", "", piece["text"])
-            found.append(Block(page, heading, line, commands))
+            lines = re.sub(rf"(?m)^{piece['margin']}", "", piece["text"])
+            found.append(Block(page, heading, line, lines))
     return found
 
 
 class Walk:
     """One page, block by block: `left` is what nobody has taken yet, to run it."""
 
-    def __init__(self, page: str) -> None:
-        self._blocks = blocks(page)
+    def __init__(self, page: str, *languages: str) -> None:
+        self._blocks = blocks(page, *languages)
         self.left = list(self._blocks)
 
     def under(self, heading: str) -> list[Block]:

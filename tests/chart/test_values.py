@@ -596,8 +596,11 @@ ROWS = [
         "INVITE_KEY,LINK_KEY",
     ),
     *(
-        Row(f"secrets.own.{how}", ["OWN_KEY"], owner, path, expected, base)
-        for how in ("made", "given")
+        Row(f"secrets.own.{how}", ["OWN_KEY"], owner, path, expected, base | no_others)
+        for how, no_others in (
+            ("made", {"secrets.own.given": []}),
+            ("given", {"secrets.own.made": []}),
+        )
         for owner, path, expected, base in (
             (DEPLOYMENT, f"{VOLUMES}[secrets].secret.items[5].key", "OWN_KEY", {}),
             (

@@ -31,12 +31,12 @@ def test_commands_stand_in_blocks_of_their_language(page: str) -> None:
     fences = re.findall(r"^ *```(.*)$", text, re.MULTILINE)
     languages = fences[::2]
     assert set(fences[1::2]) <= {""}
-    assert set(languages) <= {"", "mermaid", "sh", "yaml", "python", "json", "sql", "text"}
+    assert set(languages) <= {"", "diff", "mermaid", "sh", "yaml", "python", "json", "sql", "text"}
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
 def test_each_block_is_what_a_shell_can_read(block: Block) -> None:
-    done = subprocess.run(["bash", "-n"], input=block.commands, capture_output=True, text=True)
+    done = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True)
     assert done.stderr == ""
 
 
@@ -45,6 +45,6 @@ def test_each_target_of_make_is_one(page: str) -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
     targets = set(re.findall(r"^([a-z0-9-]+):", makefile, re.MULTILINE))
     text = (ROOT / page).read_text("utf-8")
-    codes = [*re.findall(r"`([^`\n]+)`", text), *(block.commands for block in blocks(page))]
+    codes = [*re.findall(r"`([^`\n]+)`", text), *(block.text for block in blocks(page))]
     named = set(re.findall(r"\bmake ([a-z0-9-]+)", "\n".join(codes)))
     assert named <= targets
