@@ -596,10 +596,10 @@ ROWS = [
         "INVITE_KEY,LINK_KEY",
     ),
     *(
-        Row(f"secrets.own.{how}", ["OWN_KEY"], owner, path, expected, base | no_others)
+        Row(f"secrets.own.{how}", ["OWN_KEY"], owner, path, expected, {**base, **no_others})
         for how, no_others in (
-            ("made", {"secrets.own.given": []}),
-            ("given", {"secrets.own.made": []}),
+            ("made", {"secrets.own.given": list[str]()}),
+            ("given", {"secrets.own.made": list[str]()}),
         )
         for owner, path, expected, base in (
             (DEPLOYMENT, f"{VOLUMES}[secrets].secret.items[5].key", "OWN_KEY", {}),

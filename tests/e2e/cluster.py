@@ -56,11 +56,13 @@ class Cluster:
     namespace: str = NAMESPACE
     #: The first part of the names of the release's objects.
     fullname: str = "flask-app"
+    #: The folder of the project that made it.
+    root: Path = ROOT
 
     @property
     def state(self) -> Path:
         """The folder with what belongs to this cluster."""
-        return ROOT / ".local" / "cluster" / self.name
+        return self.root / ".local" / "cluster" / self.name
 
     def environment(self) -> dict[str, str]:
         """Return the environment of a command that is about this cluster."""
@@ -76,7 +78,12 @@ class Cluster:
     def run(self, *command: str, stdin: str = "", check: bool = True) -> str:
         """Run a command and return what it printed; its input and output are never shown."""
         done = subprocess.run(
-            command, input=stdin, capture_output=True, text=True, cwd=ROOT, env=self.environment()
+            command,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            cwd=self.root,
+            env=self.environment(),
         )
         if check and done.returncode:
             raise AssertionError(f"{command[0]} {command[1]} failed: {done.stderr[-2000:]}")
@@ -95,7 +102,7 @@ class Cluster:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 pipesize=CHUNK,
-                cwd=ROOT,
+                cwd=self.root,
                 env=self.environment(),
             ) as process,
         ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import getpass
 import io
 import json
 import sys
@@ -56,7 +57,7 @@ def test_without_a_cluster_it_is_a_file_beside_what_is_there(
 def test_on_a_terminal_it_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "argv", ["give", "MAIL_TOKEN"])
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(give.getpass, "getpass", lambda prompt: TOKEN.decode())
+    monkeypatch.setattr(getpass, "getpass", lambda prompt: TOKEN.decode())
     assert give.main() == 0
     assert FolderSecrets(tmp_path).get("secrets").text("MAIL_TOKEN") == TOKEN.decode()
 

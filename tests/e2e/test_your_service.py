@@ -1,0 +1,181 @@
+"""The way of somebody who starts from the README alone, in a copy, on a cluster of its own.
+
+The copy is renamed, gets a secret of its own and a token of somebody else's, as the page says and
+in its words; the secret is rotated under load, and looked for. Then the renamed project's own
+`make e2e` is run: the tests that go first, and with WHOLE=1 all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.cluster import ROOT, Cluster
+from tests.e2e.load import Load
+from tests.e2e.rotated import restarts
+from tests.git import ENVIRONMENT, commit, git
+from tests.pages import Walk
+
+PAGE = "docs/your-service.md"
+NAME, PORT, E2E_PORT = "orders", "9444", "9445"
+
+#: What somebody needs for all of it, in seconds.
+HOUR = 3600
+
+#: What a leak has that is planted for the scan.
+LEAK = "somebody-was-careless"
+
+
+class Project:
+    """The copy, and the cluster that its `make deploy` makes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.cluster = Cluster(NAME, PORT, namespace=NAME, fullname=NAME, root=folder)
+        self.began = time.monotonic()
+        git(folder.parent, "clone", "--quiet", ROOT, folder)
+        for name in (".venv", ".venv-moto"):
+            # as after the first `make test`, without its downloads
+            shutil.copytree(ROOT / name, folder / name, symlinks=True)
+            for mark in (folder / name).glob("[a-z]*ed"):
+                mark.touch()
+
+    def run(self, commands: str) -> str:
+        """Run what stands in a block, and return what it printed."""
+        named = ("CLUSTER", "HTTPS_PORT", "KEEP", "KUBECONFIG", "HELM_KUBECONTEXT")
+        environment = {
+            name: value
+            for name, value in {**os.environ, **ENVIRONMENT}.items()
+            if name not in named and "MAKE" not in name
+        }
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", commands],
+            cwd=self.folder,
+            env={**environment, "HTTPS_PORT": PORT, "E2E_PORT": E2E_PORT},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        assert not done.returncode, f"{commands}: {done.stdout[-2000:]} {done.stderr[-2000:]}"
+        return done.stdout
+
+    def follow(self, walk: Walk, heading: str, until: str = "") -> str:
+        """Do what a section says, in its order: changes, and commands up to one."""
+        printed = ""
+        for block in walk.under(heading):
+            if block.text.startswith("---"):
+                git(self.folder, "apply", "-", stdin=block.text)
+            elif until and block.text.startswith(until):
+                break
+            else:
+                printed += self.run(block.text)
+        return printed
+
+
+@pytest.fixture(scope="module")
+def walk() -> Iterator[Walk]:
+    walk = Walk(PAGE, "sh", "diff")
+    yield walk
+    assert walk.left == [], "nobody ran these"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, walk: Walk) -> Iterator[Project]:
+    """Clone, rename, add a secret, and deploy; remove the cluster in the end."""
+    project = Project(tmp_path_factory.mktemp("copy") / NAME)
+    try:
+        project.follow(walk, "Its name")
+        yield project
+    finally:
+        project.run("make destroy")
+
+
+def test_nothing_of_the_old_name_is_left(project: Project) -> None:
+    for old in ("flask-app", "flask_app"):
+        done = subprocess.run(["git", "grep", "-l", "-I", old], cwd=project.folder, text=True)
+        assert done.returncode == 1
+    project.run(".venv/bin/python -m ruff check . && .venv/bin/python -m ruff format --check .")
+    project.run(".venv/bin/python -m mypy && .venv/bin/python -m yamllint --strict .")
+
+
+def test_a_secret_of_ones_own_is_tested_deployed_rotated_under_load_and_looked_for(
+    project: Project, walk: Walk
+) -> None:
+    cluster = project.cluster
+    title = "A secret of your own, in six steps"
+    printed = project.follow(walk, title, until="make rotate")
+    assert " passed" in printed
+    made = cluster.secret(f"{NAME}-secrets")["INVITE_KEY"]
+    token = cluster.request("/api/invites/ada", "POST")["token"]
+    pods = restarts(cluster, "service")
+
+    rotate = walk.under(title)[-1].text
+    with Load(int(PORT), cluster.state / "ca.crt") as load:
+        scanned = project.run(rotate)
+    load.check_unnoticed()
+    print(load.summary())
+
+    lines = cluster.secret(f"{NAME}-secrets")["INVITE_KEY"].reveal().splitlines()
+    assert lines[1:][-1] == made.reveal()
+    assert len(lines) == len(set(lines)) == 3  # once by `make rotate`, once by the scan
+    assert cluster.request(f"/api/invites/{token}") == {"guest": "ada"}
+    assert restarts(cluster, "service") == pods
+    assert " clean, 0 with findings, 0 unreadable" in scanned
+    assert time.monotonic() - project.began < HOUR
+    commit(project.folder, "Sign invitations")
+
+
+def test_the_scan_finds_that_very_secret(project: Project) -> None:
+    cluster = project.cluster
+    value = cluster.secret(f"{NAME}-secrets")["INVITE_KEY"].reveal().splitlines()[0]
+    leak = {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": LEAK}}
+    cluster.kubectl("create", "--filename=-", stdin=json.dumps({**leak, "data": {"key": value}}))
+    try:
+        report = project.folder / "report.json"
+        scan = f".venv/bin/python -m tests.e2e.leakscan --json {report}"
+        told = project.run(f"{scan} || [ $? = 1 ]")
+    finally:
+        cluster.kubectl("delete", "configmap", LEAK)
+    assert f"{NAME}-secrets/INVITE_KEY" in told
+    assert value not in told + report.read_text("utf-8")
+
+
+def test_a_token_of_somebody_elses_is_given_and_followed(project: Project, walk: Walk) -> None:
+    cluster = project.cluster
+    title = "A token of somebody else's"
+    printed = project.follow(walk, title)
+    assert f"MAIL_TOKEN is in the Secret {NAME}-secrets" in printed
+    assert in_a_pod(cluster) == given(cluster)
+    before = given(cluster)
+    pods = restarts(cluster, "service")
+    project.run(next(block.text for block in walk.under(title) if "give" in block.text))
+    assert given(cluster) != before
+    deadline = time.monotonic() + 30
+    while in_a_pod(cluster) != given(cluster):
+        assert time.monotonic() < deadline, "the new token is not followed"
+        time.sleep(0.5)
+    assert restarts(cluster, "service") == pods
+
+
+def given(cluster: Cluster) -> str:
+    return cluster.secret(f"{NAME}-secrets")["MAIL_TOKEN"].reveal()
+
+
+def in_a_pod(cluster: Cluster) -> str:
+    return cluster.python("print(open('/etc/secrets/MAIL_TOKEN').read(), end='')")
+
+
+def test_the_renamed_projects_own_tests_pass_on_a_cluster(project: Project) -> None:
+    """Without the token: a new cluster has nobody who gives it."""
+    project.run("git stash --quiet --include-untracked")
+    chosen = "" if os.environ.get("WHOLE") == "1" else "E2E_ARGS='-m smoke' "
+    printed = project.run(f"{chosen}make e2e")
+    assert " passed" in printed
+    assert " failed" not in printed
