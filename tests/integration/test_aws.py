@@ -27,7 +27,7 @@ from tests.integration.aws import Manager, OperatorStandIn, moto_server
 from tests.integration.conftest import Database
 from tests.integration.rotation import ROLES, lock_out, restore, sessions
 from tests.integration.service import Service, write_certificate
-from tests.mount import Mount
+from tests.mount import OWN, Mount
 
 FIRST, SECOND = ROLES
 AUTHORITY = new_authority("test CA")
@@ -104,7 +104,7 @@ def manager(moto_port: int, database: Database) -> Iterator[Manager]:
     """Return a manager that has the service's secrets."""
     snapshot = Folder(database.root / "secrets", KEYS).read()
     values = {name: snapshot[name].reveal() for name in ("DATABASE_USERNAME", "DATABASE_PASSWORD")}
-    keys = {"SECRET_KEY": secrets.token_urlsafe(32), "SECRET_KEY_FALLBACKS": ""}
+    keys = {"SECRET_KEY": secrets.token_urlsafe(32), "SECRET_KEY_FALLBACKS": "", **OWN}
     yield Manager(moto_port, database, {**keys, **values})
     restore(database)
 

@@ -23,7 +23,7 @@ from app.settings import Settings
 from tests.integration.conftest import Database
 from tests.integration.load import Load
 from tests.integration.rotation import ROLES, lock_out, restore, sessions
-from tests.mount import Mount
+from tests.mount import OWN, Mount
 
 ROTATIONS = 2
 THREADS = 2
@@ -122,7 +122,7 @@ class Manager:
         role, password = ROLES[self._turn % 2], secrets.token_urlsafe(24)
         self._database.execute(f"ALTER ROLE {role} LOGIN PASSWORD '{password}'")
         login = {"DATABASE_USERNAME": role, "DATABASE_PASSWORD": password}
-        return {"SECRET_KEY": self.key, "SECRET_KEY_FALLBACKS": "", **login}
+        return {"SECRET_KEY": self.key, "SECRET_KEY_FALLBACKS": "", **OWN, **login}
 
 
 @pytest.fixture
