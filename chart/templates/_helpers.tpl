@@ -1,3 +1,5 @@
+{{/* What everything else is made of: names, labels, images, and how a pod is hardened. */}}
+
 {{- define "flask-app.name" -}}
 {{- .Values.nameOverride | default .Chart.Name -}}
 {{- end }}
