@@ -506,14 +506,17 @@ JOBS = (
 
 #: What each alert says in one of its faults: where to look.
 SAYS = {
+    # pragma: allowlist nextline secret
     "SecretsTooOld": "They were made 1h 46m 0s ago, and nobody has rotated them since. Look at the "
     f"keeper's Jobs: {JOBS}",
+    # pragma: allowlist nextline secret
     "SecretsRefused": "a goes on with the last good ones; a pod that starts now may not start at "
     "all. Look at GET /status of flask-app, which names the key and the reason under refused.",
     "PodBehind": "a still has those of 1970-01-01 00:01:00 +0000 UTC, which can't be revoked so "
     "long. Look at its log and at its events: kubectl --namespace shop describe pod a",
     "DatabaseLoginsFail": "2 of its pods failed all the time. Look at their logs, which have what "
     "the database said: it is away, or the login was changed there.",
+    # pragma: allowlist nextline secret
     "SecretRedacted": "It was taken out of the line before that was written. Look for [redacted] "
     "in the log of a: the line's logger says who wrote it.",
     "CertificateEnds": f"It ends in 49m 0s. Look at the keeper's Jobs: {JOBS}",

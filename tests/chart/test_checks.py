@@ -125,6 +125,7 @@ CHECKS = [
         [EXISTS | {"secrets.keys": {"SECRET_KEY": "a"}}],
     ),
     Check(
+        # pragma: allowlist nextline secret
         EXISTS | {"secrets.keys": {"SECRET_KEY": "3f9a4c1e7bd2086f5a3c9e1d7b4f2a60"}},
         "secrets.keys has something under SECRET_KEY that looks like a secret",
         [EXISTS | {"secrets.keys": {"SECRET_KEY": "session-signing-key"}}],
@@ -695,24 +696,27 @@ MIXED = "Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYm8"
 @pytest.mark.parametrize(
     "value",
     [
+        # pragma: allowlist nextline secret
         "-----BEGIN PRIVATE KEY-----\nMIIBVgIBADANBg\n-----END PRIVATE KEY-----\n",
+        # pragma: allowlist nextline secret
         "-----BEGIN RSA PRIVATE KEY-----\nMIIBVgIBADANBg\n-----END RSA PRIVATE KEY-----",
-        "see -----BEGIN EC PRIVATE KEY-----",
+        "see -----BEGIN EC PRIVATE KEY-----",  # pragma: allowlist secret
         "host=db user=notes password=hunter2",
         "Server=db;Pwd=hunter2;Encrypt=yes",
         "jdbc:postgresql://db/notes?user=a&password=hunter2",
         "Bearer 0123456789",
-        "key=AKIAIOSFODNN7EXAMPLE",
+        "key=AKIAIOSFODNN7EXAMPLE",  # pragma: allowlist secret
         "rk_live_0123456789",
         "npm_" + "0123456789" * 3,
         "dckr_pat_0123456789",
-        "https://hooks.slack.com/services/T0/B0/x",
-        "postgres://user:hunter2@db.example.org/notes",
+        "https://hooks.slack.com/services/T0/B0/x",  # pragma: allowlist secret
+        "postgres://user:hunter2@db.example.org/notes",  # pragma: allowlist secret
         "redis://:hunter2@cache",
+        # pragma: allowlist nextline secret
         "https://a.example.org and https://user:hunter2@b.example.org",
-        "AKIAIOSFODNN7EXAMPLE",
-        "ASIAIOSFODNN7EXAMPLE",
-        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
+        "AKIAIOSFODNN7EXAMPLE",  # pragma: allowlist secret
+        "ASIAIOSFODNN7EXAMPLE",  # pragma: allowlist secret
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",  # pragma: allowlist secret
         *(f"gh{kind}_0123456789" for kind in "opsru"),
         "glpat-0123456789",
         "hvs.CAESI0123456789",

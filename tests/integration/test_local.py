@@ -334,6 +334,7 @@ def test_lost_secrets_are_made_anew_and_the_notes_stay(
 
 
 def test_a_secret_in_dotenv_is_one_sentence(folder: Path) -> None:
+    # pragma: allowlist nextline secret
     (folder / ".env").write_text("SECRET_KEY=a-value-that-is-secret-0123456789\n")
     said = refused(folder)
     assert said.startswith("SECRET_KEY stands in .env")

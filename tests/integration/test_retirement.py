@@ -29,7 +29,7 @@ from tests.integration.conftest import Database
 from tests.mount import Mount
 
 A, B, THEIRS = "depot_a", "depot_b", "v-token-depot-7Qx"
-PASSWORD = "their-pw-5b1f0c9de27a4483"
+PASSWORD = "their-pw-5b1f0c9de27a4483"  # pragma: allowlist secret
 LOOK = Pods.look
 
 

@@ -144,6 +144,7 @@ def test_each_of_the_keys_in_a_value_is_found() -> None:
         assert needles.find(hashlib.md5(key.encode(), usedforsecurity=False).digest())
 
 
+# pragma: allowlist nextline secret
 @pytest.mark.parametrize("value", ["", "brief", "fifteen-bytes-x", "-----BEGIN PRIVATE KEY-----\n"])
 def test_a_value_that_would_be_found_everywhere_is_an_error(value: str) -> None:
     with pytest.raises(ValueError, match="b/PASSWORD is too short") as error:

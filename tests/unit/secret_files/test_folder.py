@@ -71,7 +71,8 @@ def test_drops_one_trailing_newline_and_nothing_else(
         (b"", "is empty"),
         (b"\n", "is empty"),
         (b"Xq7-tooshort", "is too short: at least 32 bytes"),
-        (b"Xq7-valid-but-for-one\xff-byte-0123456789", "is not UTF-8"),
+        (b"Xq7-valid-but-for-one\xff-byte-0123456789", "is not UTF-8"),  # pragma: allowlist secret
+        # pragma: allowlist nextline secret
         (b"Xq7-valid-but-for-a\0NUL-0123456789abcdef", "holds a NUL byte"),
         (b"Xq7-" * 300_000, "is larger than 1 MiB"),
         (b"changeme", "is a known placeholder"),
@@ -83,7 +84,7 @@ def test_drops_one_trailing_newline_and_nothing_else(
         (b"<insert your secret key here ........>", "is a known placeholder"),
         (b"0" * 40, "is a known placeholder"),
         (b"postgres", "is a known placeholder"),
-        (b"0123456789abcdef0123456789abcdef", "is a known placeholder"),
+        (b"0123456789abcdef0123456789abcdef", "is a known placeholder"),  # pragma: allowlist secret
     ],
 )
 def test_refuses_an_unfit_secret_in_one_line_without_a_byte_of_it(
