@@ -38,12 +38,13 @@ bench-rotation: $(VENV)/installed ## Measure rotations on kind, in 15 minutes, i
 	CLUSTER=flask-app-e2e HTTPS_PORT=9443 $(BIN)/python -m tests.bench.rotation
 
 .PHONY: lint
-lint: $(VENV)/installed .venv-checkov/installed ## Check style, types, and the chart (that with helm)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/yamllint --strict .
+lint: $(VENV)/installed .venv-checkov/installed ## Check style, types, secrets, workflows, and the chart (that with helm)
+	@$(BIN)/pre-commit run --all-files --hook-stage manual
 	@tests/chart/lint
+
+.PHONY: hooks
+hooks: $(VENV)/installed ## Let git look for secrets and faults of style before each commit
+	@$(BIN)/pre-commit install
 
 .PHONY: chart-docs
 chart-docs: $(VENV)/installed ## Write chart/README.md and chart/values.schema.json from chart/values.yaml
