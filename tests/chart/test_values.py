@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import helm_python.chart
 import pytest
+import yaml
 
 from chart import docs
 from tests.chart.conftest import FOLDER, VARIANTS, Object, Render, Rendered
@@ -165,6 +166,9 @@ UNVERIFIED = OWN | {
     "database.allowSslmode": "require",
 }
 
+#: The image's tag, unless another one is named.
+VERSION = yaml.safe_load((FOLDER / "Chart.yaml").read_text())["appVersion"]
+
 ROWS = [
     # pods
     Row("replicas", 5, DEPLOYMENT, "spec.replicas", 5),
@@ -174,10 +178,12 @@ ROWS = [
         "a.org:5000/b/c",
         DEPLOYMENT,
         f"{CONTAINER}.image",
-        "a.org:5000/b/c:0.1.0",
+        f"a.org:5000/b/c:{VERSION}",
     ),
-    Row("image.repository", "a.org/b", CRON_JOB, f"{KEEPER}.image", "a.org/b:0.1.0"),
-    Row("image.repository", "a.org/b", TEST, "spec.containers[request].image", "a.org/b:0.1.0"),
+    Row("image.repository", "a.org/b", CRON_JOB, f"{KEEPER}.image", f"a.org/b:{VERSION}"),
+    Row(
+        "image.repository", "a.org/b", TEST, "spec.containers[request].image", f"a.org/b:{VERSION}"
+    ),
     Row("image.tag", "1.2.3", DEPLOYMENT, f"{CONTAINER}.image", "flask-app:1.2.3"),
     Row("image.tag", "1.2.3", CRON_JOB, f"{KEEPER}.image", "flask-app:1.2.3"),
     Row("image.digest", DIGEST, DEPLOYMENT, f"{CONTAINER}.image", f"flask-app@{DIGEST}"),

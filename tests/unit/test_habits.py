@@ -7,6 +7,7 @@ import re
 import secrets
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -176,6 +177,22 @@ def test_files_are_as_editors_are_told() -> None:
 )
 def test_a_file_that_is_not_is_seen(content: bytes) -> None:
     assert len(untidy(content, b" ")) == 1
+
+
+def changed() -> list[str]:
+    """Return the versions of CHANGELOG.md, the newest first."""
+    return re.findall(r"(?m)^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text("utf-8"))
+
+
+def test_the_newest_version_is_the_same_everywhere() -> None:
+    chart = yaml.safe_load((ROOT / "chart" / "Chart.yaml").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert {chart["version"], chart["appVersion"], project["version"]} == {changed()[0]}
+
+
+def test_each_older_version_is_one_that_an_upgrade_is_tested_from() -> None:
+    releases = {path.stem for path in (ROOT / "tests" / "chart" / "releases").glob("*.yaml")}
+    assert set(changed()[1:]) <= releases <= set(changed())
 
 
 def workflow_steps() -> list[dict[str, str]]:
