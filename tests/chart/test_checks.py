@@ -944,6 +944,7 @@ def test_an_unknown_word_in_a_value_is_refused(
             )
             for how in ("made", "given")
         ),
+        # pragma: allowlist nextline secret
         ("secrets.keys", [{"api-key": "a"}, {"SECRET_KEY": ""}, {"SECRET_KEY": "a b"}], [{}]),
         ("secrets.existingSecret", ["A", "a/b"], ["", "shop.v2"]),
         ("secrets.objects.session", ["/a", "a/", 'a"b', "a b"], ["", "a/b_c", "a+b=c"]),

@@ -41,6 +41,7 @@ def test_what_is_deployed_gets_it_by_the_input_alone(
     ((words, stdin),) = asked
     assert words[:3] == ("patch", "secret", "flask-app-secrets")
     assert base64.b64decode(json.loads(stdin)["data"]["MAIL_TOKEN"]) == TOKEN
+    # pragma: allowlist nextline secret
     assert "5e91c07bd4" not in " ".join(words) + "".join(capsys.readouterr())
 
 
