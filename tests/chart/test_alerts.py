@@ -511,7 +511,8 @@ SAYS = {
     f"keeper's Jobs: {JOBS}",
     # pragma: allowlist nextline secret
     "SecretsRefused": "a goes on with the last good ones; a pod that starts now may not start at "
-    "all. Look at GET /status of flask-app, which names the key and the reason under refused.",
+    "all. Look at GET /status of flask-app, "
+    "which names the key and the reason under refused.",
     "PodBehind": "a still has those of 1970-01-01 00:01:00 +0000 UTC, which can't be revoked so "
     "long. Look at its log and at its events: kubectl --namespace shop describe pod a",
     "DatabaseLoginsFail": "2 of its pods failed all the time. Look at their logs, which have what "

@@ -12,8 +12,9 @@ LOGIN = """
 import psycopg
 try:
     psycopg.connect(
-        host="flask-app-database.flask-app.svc", dbname="flask_app", sslmode="verify-full",
-        sslrootcert="/etc/database-ca/ca.crt", user={user!r}, password={password!r},
+        host="flask-app-database.flask-app.svc",
+        dbname="flask_app", user={user!r}, password={password!r},
+        sslmode="verify-full", sslrootcert="/etc/database-ca/ca.crt",
     ).close()
     print("let in")
 except psycopg.OperationalError as error:

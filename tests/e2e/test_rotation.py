@@ -101,7 +101,8 @@ def served(cluster: Cluster) -> set[str]:
 SERVED_BY_THE_DATABASE = """
 import hashlib
 from app.keeper.database import Server
-server = Server("flask-app-database.flask-app.svc", 5432, "flask_app", "verify-full")
+host = "flask-app-database.flask-app.svc"
+server = Server(host, 5432, "flask_app", "verify-full")
 print(hashlib.sha256(server.certificate()).hexdigest())
 """
 

@@ -108,9 +108,10 @@ import psycopg, sys
 from pathlib import Path
 secrets = {path.name: path.read_text() for path in Path("/etc/secrets").iterdir() if path.is_file()}
 login = {"user": secrets["DATABASE_USERNAME"], "password": secrets["DATABASE_PASSWORD"]}
+login.update(host="flask-app-database.flask-app.svc", dbname="flask_app")
 login.update(option.split("=") for option in sys.argv[1:])
 try:
-    psycopg.connect(host="flask-app-database.flask-app.svc", dbname="flask_app", **login).close()
+    psycopg.connect(**login).close()
     print("let in")
 except psycopg.OperationalError as error:
     print("refused:", error)

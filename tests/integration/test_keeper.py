@@ -29,11 +29,11 @@ from tests.mount import SECRETS
 def fresh(database: Database, tmp_path: Path) -> Iterator[Database]:
     """Return a database of its own on the same server, for which nothing is filled yet."""
     shutil.copytree(database.root / "admin", tmp_path / "admin", symlinks=True)
-    server = replace(database.server, database="orders")
+    server = replace(database.server, database="sales")
     yield Database(server, database.administrator, tmp_path, replace(database.plan, server=server))
     with database.server.connect(database.administrator) as connection:
-        connection.execute("DROP DATABASE IF EXISTS orders")
-        connection.execute("DROP ROLE IF EXISTS orders_a, orders_b, orders_service, orders")
+        connection.execute("DROP DATABASE IF EXISTS sales")
+        connection.execute("DROP ROLE IF EXISTS sales_a, sales_b, sales_service, sales")
 
 
 def run(database: Database, redactor: Redactor | None = None) -> None:
@@ -47,7 +47,7 @@ def service_login(database: Database) -> Login:
 def test_fills_what_is_empty(fresh: Database) -> None:
     run(fresh)
     snapshot = Folder(fresh.root / "secrets", KEYS).read()
-    assert snapshot["DATABASE_USERNAME"].reveal() == "orders_a"
+    assert snapshot["DATABASE_USERNAME"].reveal() == "sales_a"
     assert fresh.server.accepts(service_login(fresh))
     assert fresh.execute("SELECT count(*) FROM notes") == [(0,)]
 
@@ -56,12 +56,12 @@ def test_two_roles_of_which_one_logs_in_with_a_verifier(fresh: Database) -> None
     run(fresh)
     roles = fresh.execute(
         "SELECT rolname, rolcanlogin, left(rolpassword, 14) FROM pg_authid "
-        "WHERE rolname LIKE 'orders%' ORDER BY rolname"
+        "WHERE rolname LIKE 'sales%' ORDER BY rolname"
     )
     assert roles == [
-        ("orders_a", True, "SCRAM-SHA-256$"),
-        ("orders_b", False, None),
-        ("orders_service", False, None),
+        ("sales_a", True, "SCRAM-SHA-256$"),
+        ("sales_b", False, None),
+        ("sales_service", False, None),
     ]
 
 
@@ -91,7 +91,7 @@ def test_finishes_what_was_interrupted_before_the_secret_was_written(fresh: Data
 
 def test_lets_the_secret_in_again_after_the_database_lost_it(fresh: Database) -> None:
     run(fresh)
-    fresh.execute("ALTER ROLE orders_a NOLOGIN PASSWORD NULL")
+    fresh.execute("ALTER ROLE sales_a NOLOGIN PASSWORD NULL")
     assert not fresh.server.accepts(service_login(fresh))
     run(fresh)
     assert fresh.server.accepts(service_login(fresh))
@@ -99,11 +99,11 @@ def test_lets_the_secret_in_again_after_the_database_lost_it(fresh: Database) ->
 
 def test_a_server_that_takes_nobody_is_no_refusal(fresh: Database) -> None:
     run(fresh)
-    fresh.execute("ALTER ROLE orders_a CONNECTION LIMIT 0")
+    fresh.execute("ALTER ROLE sales_a CONNECTION LIMIT 0")
     before = service_login(fresh)
     with pytest.raises(psycopg.OperationalError, match="too many connections"):
         run(fresh)
-    fresh.execute("ALTER ROLE orders_a CONNECTION LIMIT -1")
+    fresh.execute("ALTER ROLE sales_a CONNECTION LIMIT -1")
     assert service_login(fresh) == before
 
 
@@ -153,7 +153,7 @@ def test_a_foreign_role_in_the_secret_is_a_clear_problem(fresh: Database) -> Non
     run(fresh)
     objects = FolderSecrets(fresh.root)
     objects.patch(objects.get("secrets"), {"DATABASE_USERNAME": "somebody"})
-    with pytest.raises(Contradiction, match="none of the two roles orders_a and orders_b"):
+    with pytest.raises(Contradiction, match="none of the two roles sales_a and sales_b"):
         run(fresh)
 
 
@@ -207,7 +207,7 @@ def test_no_password_reaches_the_server_or_the_log(
         database.execute("ALTER SYSTEM RESET log_statement")
         database.execute("SELECT pg_reload_conf()")
     server_log = (database.root / "postgres" / "log").read_text()
-    assert 'ALTER ROLE "orders_a" LOGIN PASSWORD \'SCRAM-SHA-256$' in server_log
+    assert 'ALTER ROLE "sales_a" LOGIN PASSWORD \'SCRAM-SHA-256$' in server_log
     assert {secret.name for secret in learnt} == {"password", "SECRET_KEY", "DATABASE_PASSWORD"}
     for secret in learnt:
         assert secret.reveal() not in server_log
@@ -300,7 +300,7 @@ def test_waits_for_another_keeper_and_not_for_ever(fresh: Database) -> None:
 def test_an_owner_with_the_databases_name_gives_the_service_none_of_its_rights(
     fresh: Database, database: Database
 ) -> None:
-    database.execute("CREATE ROLE orders LOGIN")
-    database.execute("CREATE DATABASE orders OWNER orders")
+    database.execute("CREATE ROLE sales LOGIN")
+    database.execute("CREATE DATABASE sales OWNER sales")
     run(fresh)
-    assert fresh.execute("SELECT pg_has_role('orders_a', 'orders', 'MEMBER')") == [(False,)]
+    assert fresh.execute("SELECT pg_has_role('sales_a', 'sales', 'MEMBER')") == [(False,)]

@@ -49,7 +49,8 @@ class Needles:
     bytes that begins at a multiple of m - q + 1, so that few places of a text are looked up, and
     their number does not depend on how many forms there are.
 
-    :param secrets: each is named for where it comes from, as `flask-app-secrets/SECRET_KEY`.
+    :param secrets: each is named for where it comes from,
+        as `flask-app-secrets/SECRET_KEY`.
     :raises ValueError: there is none, or one is too short to be looked for.
     """
 

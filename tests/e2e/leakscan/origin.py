@@ -37,7 +37,10 @@ class Origin:
     keys: Mapping[str, str]
 
     def confidential(self, data: Mapping[str, bytes]) -> list[Secret]:
-        """Return what nobody may see of the Secret's data, as `flask-app-secrets/SECRET_KEY`."""
+        """Return what nobody may see of the Secret's data.
+
+        Each is named as `flask-app-secrets/SECRET_KEY` is.
+        """
         named = {self.keys[file]: data.get(self.keys[file]) for file in CONFIDENTIAL}
         return [
             Secret(f"{self.name}/{key}", value.decode()) for key, value in named.items() if value

@@ -49,9 +49,9 @@ class Reader:
         self._api = api
 
     def values(self) -> list[Secret]:
-        """Return every value of the release that is secret, named as `flask-app-tls/tls.key`.
+        """Return every value of the release that is secret, wherever it is from.
 
-        Those that the service reads are among them, wherever they are from.
+        Each is named as `flask-app-tls/tls.key` is.
         """
         origin = self._origin()
         found = [

@@ -36,7 +36,8 @@ class Manager:
                 "DATABASE_PASSWORD": secrets.token_urlsafe(24),
             }
             self.cluster.sql(
-                f"CREATE ROLE {login['DATABASE_USERNAME']} LOGIN IN ROLE flask_app_service "
+                f"CREATE ROLE {login['DATABASE_USERNAME']} "
+                "LOGIN IN ROLE flask_app_service "
                 f"PASSWORD '{login['DATABASE_PASSWORD']}'"
             )
             self._logins.append(login)

@@ -49,7 +49,7 @@ def event(user: str = KEEPER, verb: str = "get", **changes: Any) -> dict[str, An
         "stageTimestamp": f"2026-11-26T{at}.460294Z",
         "annotations": {
             "authorization.k8s.io/decision": decision,
-            "authorization.k8s.io/reason": 'RBAC: allowed by RoleBinding "flask-app-keeper"',
+            "authorization.k8s.io/reason": "RBAC: allowed by RoleBinding",
         },
         **changes,
     }

@@ -21,6 +21,7 @@ from tests.unit.cluster.events import ADMIN, NODE, line
 WaitFor = Callable[..., None]
 
 ROOT = Path(__file__).parents[3]
+CONTAINER = "flask-app-control-plane"
 
 #: What a Deployment names, in all the ways that there are, and what the keeper's settings do.
 OBJECTS = [
@@ -171,18 +172,14 @@ def test_half_a_line_in_the_middle_is_told_of(programs: Programs, run: Run) -> N
 def test_no_log_is_one_sentence(programs: Programs, run: Run) -> None:
     out, error, status = run()
     assert (out, status) == ("", 1)
-    assert error == (
-        "flask-app-control-plane has no audit log: `make destroy`, and `make deploy` again.\n"
-    )
+    assert error == (f"{CONTAINER} has no audit log: `make destroy`, and `make deploy` again.\n")
 
 
 def test_a_node_that_stands_still_is_one_sentence(programs: Programs, run: Run) -> None:
     programs.add("docker", "echo 'Error response from daemon: x is not running' >&2; exit 1")
     out, error, status = run("--follow")
     assert (out, status) == ("", 1)
-    assert error == (
-        "flask-app-control-plane can't be asked: Error response from daemon: x is not running\n"
-    )
+    assert error == (f"{CONTAINER} can't be asked: Error response from daemon: x is not running\n")
 
 
 def test_no_release_is_one_sentence(programs: Programs, run: Run) -> None:

@@ -69,8 +69,8 @@ def test_the_day_is_told_where_it_is_another_one() -> None:
 def test_a_later_row_stands_under_the_same_headings() -> None:
     one = Table("flask-app", is_wide=False)
     headings = one.begin([])
-    row = one.row(request())
-    for heading, cell in (("WHO", "sa/flask-app-keeper"), ("FROM", "10.244.0.5")):
+    row = one.row(request(ADMIN)._replace(name="short"))
+    for heading, cell in (("WHO", f"user/{ADMIN}"), ("FROM", "10.244.0.5")):
         assert headings.index(heading) == row.index(cell)
 
 

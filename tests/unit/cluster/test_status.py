@@ -257,7 +257,8 @@ def test_all_of_it_is_one_screen(cluster: Cluster, capsys: pytest.CaptureFixture
     assert status.main() == 0
     told = capsys.readouterr()
     assert told.err == ""  # which is no terminal
-    assert "flask-app, revision 2 (deployed), chart flask-app-0.1.0, app 0.1.0" in told.out
+    assert "flask-app, revision 2 (deployed), " in told.out
+    assert ", chart flask-app-0.1.0, app 0.1.0" in told.out
     assert "deployed 2026-11-26 03:00:00 UTC" in told.out
     assert "no run is known" in told.out
     assert "pod-1  7           a     yes    0" in told.out

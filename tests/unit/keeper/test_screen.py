@@ -72,7 +72,8 @@ def test_every_figure_is_on_the_screen() -> None:
     assert is_sound
     assert "Now       2026-11-26 05:00:00 UTC" in text
     assert (
-        "flask-app, revision 3 (deployed), chart flask-app-0.1.0, app 0.1.0, "
+        "flask-app, revision 3 (deployed), "
+        "chart flask-app-0.1.0, app 0.1.0, "
         "deployed 2026-11-26 03:00:00 UTC (2 h ago)"
     ) in text
     assert "made by the keeper, generation 1764000000, role flask_app_a;" in text
