@@ -10,6 +10,10 @@ BIN := $(VENV)/bin
 # The kind cluster, and the port of this machine that leads to it: 8443, unless another is named.
 CLUSTER ?= flask-app
 export CLUSTER HTTPS_PORT KEY PARTS YES OPEN
+# Those of the end-to-end tests.
+E2E_CLUSTER ?= flask-app-e2e
+E2E_PORT ?= 9443
+E2E := CLUSTER=$(E2E_CLUSTER) HTTPS_PORT=$(E2E_PORT)
 
 .PHONY: help
 help: ## List the targets
@@ -35,7 +39,7 @@ bench: $(VENV)/installed ## Measure the service, in 4 minutes, and write docs/be
 
 .PHONY: bench-rotation
 bench-rotation: $(VENV)/installed ## Measure rotations on kind, in 15 minutes, into docs/benchmarks.md
-	CLUSTER=flask-app-e2e HTTPS_PORT=9443 $(BIN)/python -m tests.bench.rotation
+	$(E2E) $(BIN)/python -m tests.bench.rotation
 
 .PHONY: lint
 lint: $(VENV)/installed .venv-checkov/installed ## Check style, types, secrets, workflows, and the chart (that with helm)
@@ -94,7 +98,7 @@ audit: $(VENV)/installed ## Show who read or wrote its Secrets (AUDIT_ARGS='--fo
 
 .PHONY: e2e
 e2e: $(VENV)/installed $(VENV)/browser ## Deploy to a cluster of its own and prove it (KEEP=1, E2E_ARGS=… for pytest)
-	CLUSTER=flask-app-e2e HTTPS_PORT=9443 $(BIN)/pytest --verbose \
+	$(E2E) $(BIN)/pytest --verbose \
 		--override-ini console_output_style=times tests/e2e $(E2E_ARGS)
 
 .PHONY: demo

@@ -114,15 +114,46 @@ cluster_exists() {
   grep -qx "$CLUSTER" <<<"$clusters"
 }
 
-# Whether there is one to be asked; a missing program says nothing here.
-has_cluster() {
-  type -P docker kind kubectl >/dev/null && docker info >/dev/null 2>&1 && cluster_exists
+# Whose the cluster is, in words; nothing, if this folder made it, or one that has gone since. The
+# node has a file of that folder mounted.
+stranger() {
+  local file folder of='"/etc/kubernetes/secrets/encryption.yaml"'
+  of="{{ range .Mounts }}{{ if eq .Destination $of }}{{ .Source }}{{ end }}{{ end }}"
+  file=$(docker inspect --format "$of" "$CLUSTER-control-plane") \
+    || fail "Docker does not say who made the cluster $CLUSTER."
+  [ -n "$file" ] || { echo 'something else than `make deploy`'; return; }
+  # Docker Desktop has this machine's folders in one of its own
+  file=${file#/host_mnt} folder=${file%/.local/cluster/*}
+  [ ! -d "$folder" ] || [ "$folder" -ef . ] || echo "the folder $folder"
 }
 
-# Another folder may have made the cluster.
+# Whether there is one of this folder's to be asked; a missing program says nothing here.
+has_cluster() {
+  type -P docker kind kubectl >/dev/null && docker info >/dev/null 2>&1 && cluster_exists \
+    && [ -z "$(stranger)" ]
+}
+
+# The folder that made the cluster may have gone.
 take_kubeconfig() {
   mkdir -p "$STATE"
   quietly kind export kubeconfig --name "$CLUSTER" --kubeconfig "$KUBECONFIG"
+}
+
+port_is_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# The first port from this one on that nobody listens on.
+free_port() {
+  local port=$1
+  while [ "$port" -lt 65535 ] && port_is_taken "$port"; do port=$((port + 1)); done
+  echo "$port"
+}
+
+# A name that no cluster has: flask-app-2, where this one is flask-app.
+free_name() {
+  local clusters number=2 name=${CLUSTER%-[0-9]}
+  clusters=$(kind get clusters 2>/dev/null)
+  while grep -qx "$name-$number" <<<"$clusters"; do number=$((number + 1)); done
+  echo "$name-$number"
 }
 
 # The port of this machine that leads to the service.

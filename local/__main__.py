@@ -43,8 +43,7 @@ def main() -> int:
         settings = Settings.load()
         with _folder(FOLDER):
             _end_leftover(FOLDER / "gunicorn.pid")
-            for name, port in (("PORT", settings.port), ("METRICS_PORT", settings.metrics_port)):
-                _check_free(settings.host, name, port)
+            _check_free(settings)
             return _serve(settings)
     except (Problem, SettingsError) as problem:
         print(problem, file=sys.stderr)
@@ -122,7 +121,30 @@ def _folder(folder: Path) -> Iterator[None]:
         yield
 
 
-def _check_free(host: str, name: str, port: int) -> None:
+def _check_free(settings: Settings) -> None:
+    """See that both ports can be had; the sentence names whatever has to be set, at once."""
+    ports = {"PORT": settings.port, "METRICS_PORT": settings.metrics_port}
+    reasons: list[str] = []
+    others: dict[str, int] = {}
+    for name, port in ports.items():
+        if reason := _refusal(settings.host, port):
+            reasons.append(f"port {port} {reason}")
+            others[name] = _free(settings.host, port, {*ports.values(), *others.values()})
+    if reasons:
+        what = " and ".join(reasons)
+        which = "another one" if len(others) == 1 else "others"
+        turned = " ".join(f"{name}={port}" for name, port in others.items())
+        raise Problem(f"P{what[1:]}: choose {which}, as in `{turned} make run`.")
+
+
+def _free(host: str, port: int, used: set[int]) -> int:
+    """Return the first port above that can be had; of those that are for root alone, none is."""
+    candidates = range(max(port, 8080) + 1, 65536)
+    return next((one for one in candidates if one not in used and not _refusal(host, one)), 8081)
+
+
+def _refusal(host: str, port: int) -> str:
+    """Return why a port can't be listened on; nothing, if it can."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -131,11 +153,8 @@ def _check_free(host: str, name: str, port: int) -> None:
     except OSError as error:
         if error.errno not in (errno.EADDRINUSE, errno.EACCES):
             raise Problem(f"HOST {host} can't be listened on: {error.strerror}") from None
-        reason = "is taken" if error.errno == errno.EADDRINUSE else "is for root only"
-        other = port + 1 if error.errno == errno.EADDRINUSE and port < 65535 else 8081
-        raise Problem(
-            f"Port {port} {reason}: choose another one, as in `{name}={other} make run`."
-        ) from None
+        return "is taken" if error.errno == errno.EADDRINUSE else "is for root only"
+    return ""
 
 
 def _ignore_signals() -> None:

@@ -13,6 +13,8 @@ import pytest
 
 from tests.e2e.cluster import ROOT, SUSPENDED, Cluster
 
+OTHERS = "`E2E_CLUSTER=… E2E_PORT=… make e2e` takes another cluster, and another port."
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Show no arguments of functions: what goes into a command's input may be a secret."""
@@ -25,10 +27,9 @@ def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
     """Deploy, and remove the cluster at the end."""
     cluster = Cluster(os.environ["CLUSTER"], os.environ["HTTPS_PORT"])
     keep = os.environ.get("KEEP") == "1"
+    if not keep:
+        _clear(cluster)
     try:
-        if not keep:
-            # of a run that was ended, or of another folder's
-            cluster.run("make", "destroy")
         _deploy(cluster, pytestconfig)
         # the tests say when the keeper runs
         cluster.kubectl("patch", "cronjob", "flask-app-keeper", "--patch", SUSPENDED)
@@ -36,6 +37,14 @@ def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
     finally:
         if not keep:
             cluster.run("make", "destroy")
+
+
+def _clear(cluster: Cluster) -> None:
+    """Remove what a run that was ended has left; what another folder made is not touched."""
+    try:
+        cluster.run("make", "destroy")
+    except AssertionError as refused:
+        pytest.exit(f"{refused}\n{OTHERS}", returncode=1)
 
 
 def _deploy(cluster: Cluster, config: pytest.Config) -> None:
@@ -56,4 +65,4 @@ def _deploy(cluster: Cluster, config: pytest.Config) -> None:
         for line in process.stdout:
             with capture.global_and_fixture_disabled():
                 reporter.write_line(line.rstrip())
-    assert process.returncode == 0, "make deploy failed: see what it printed"
+    assert process.returncode == 0, f"make deploy failed: see what it printed. {OTHERS}"

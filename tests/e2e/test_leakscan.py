@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,9 +33,10 @@ from tests.e2e.release import Release
 SECONDS = 120
 MEMORY = 300_000_000
 
-#: Images of the service that was changed, and with other leaks, of which no container is made.
-LEAKY = "flask-app:leaky"
-LAYERS = "flask-app:leaky-layers"
+#: Images of the service that was changed, and with other leaks, of which no container is made. They
+#: are this run's: another one may be at work on this machine.
+LEAKY = f"flask-app:leaky-{os.getpid()}"
+LAYERS = f"{LEAKY}-layers"
 
 
 #: Of this run alone: nobody can tell a canary before it is planted.

@@ -108,7 +108,8 @@ import psycopg, sys
 from pathlib import Path
 secrets = {path.name: path.read_text() for path in Path("/etc/secrets").iterdir() if path.is_file()}
 login = {"user": secrets["DATABASE_USERNAME"], "password": secrets["DATABASE_PASSWORD"]}
-login.update(host="flask-app-database.flask-app.svc", dbname="flask_app")
+host = "flask-app-database.flask-app.svc"
+login.update(host=host, dbname="flask_app")
 login.update(option.split("=") for option in sys.argv[1:])
 try:
     psycopg.connect(**login).close()

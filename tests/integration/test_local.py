@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -18,7 +19,7 @@ import psutil
 import psycopg
 import pytest
 
-from tests.integration.service import free_port
+from tests.integration.service import free_port, listens
 
 ROOT = Path(__file__).parents[2]
 
@@ -266,13 +267,40 @@ def test_a_leftover_pid_of_another_process_is_left_alone(
             other.kill()
 
 
+def test_beside_another_one_it_names_both_ports_that_have_to_be_set(
+    running: Run, run: Callable[..., Run], folder: Path
+) -> None:
+    taken = {"PORT": str(running.port), "METRICS_PORT": str(running.metrics_port)}
+    said = refused(folder, **taken)
+    assert said.startswith(
+        f"Port {running.port} is taken and port {running.metrics_port} is taken: "
+        "choose others, as in `PORT="
+    )
+    found = re.search("`PORT=([0-9]+) METRICS_PORT=([0-9]+) make run`", said)
+    assert found
+    second = run(int(found[1]), METRICS_PORT=found[2])
+    second.request("/api/notes", {"text": "of the second"})
+    assert "of the second" not in str(running.request("/api/notes"))
+
+
+def test_a_port_that_is_named_is_free_and_not_the_other_one(folder: Path) -> None:
+    """Three ports in a row: the first is taken, the second is the service's own."""
+    first = next(port for port in iter(free_port, 0) if not listens(port + 1))
+    with socket.create_server(("127.0.0.1", first)):
+        said = refused(folder, METRICS_PORT=str(first), PORT=str(first + 1))
+    found = re.search("`METRICS_PORT=([0-9]+) make run`", said)
+    assert found
+    assert int(found[1]) > first + 1
+    assert not listens(int(found[1]))
+
+
 @pytest.mark.parametrize("name", ["PORT", "METRICS_PORT"])
 def test_a_taken_port_is_one_sentence(folder: Path, name: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         said = refused(folder, **{name: str(port)})
-    assert said.startswith(
-        f"Port {port} is taken: choose another one, as in `{name}={port + 1} make"
+    assert re.fullmatch(
+        f"Port {port} is taken: choose another one, as in `{name}=[0-9]+ make run`.\n", said
     )
 
 

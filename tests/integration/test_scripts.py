@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -25,7 +26,9 @@ DEPLOY_NEEDS = ("docker", "kind", "kubectl", "helm")
 
 #: Programs that do nothing and say what is expected of them, so long as it has to be.
 DOCKER = """
+echo "$*" >>"$ASKED.docker"
 case "$1 $2" in
+  'inspect '*) echo "$MADE_BY" ;;
   'image inspect') [ "$3" != postgres:17 ] && echo sha256:0123456789abcdef ;;
   'exec '*) echo flask-app ;;
   'port '*) echo 127.0.0.1:8443 ;;
@@ -37,8 +40,10 @@ esac
 KIND = """
 echo "$*" >>"$ASKED"
 case "$1 $2" in
-  'get clusters') [ -e "$ASKED.there" ] && echo flask-app; exit 0 ;;
-  'create cluster') sleep "${CREATE_SECONDS:-0}" ;;
+  'get clusters')
+    [ -e "$ASKED.there" ] || exit 0
+    echo flask-app; echo flask-app-2 ;;
+  'create cluster') sleep "${CREATE_SECONDS:-0}"; [ -z "${CREATE_FAILS:-}" ] || exit 1 ;;
 esac
 """
 KUBECTL = """
@@ -167,8 +172,10 @@ def script(clone: Path, programs: Path, *command: str) -> subprocess.CompletedPr
 
 def with_cluster(programs: Path, *names: str) -> None:
     """Add programs, with clusters of these names; kind notes what it is asked for."""
-    for name in ("docker", "kubectl", "helm"):
+    for name in ("kubectl", "helm"):
         add(programs, name, "exit 0")
+    # another folder made them, which has gone
+    add(programs, "docker", "echo /of/somebody/.local/cluster/x/encryption.yaml")
     add(programs, "kind", f'echo "$@" >> asked; echo "{chr(10).join(names)}"')
 
 
@@ -197,14 +204,15 @@ def test_the_audit_names_what_is_missing(clone: Path, programs: Path) -> None:
 def test_a_cluster_is_asked_with_a_kubeconfig_of_its_own(
     clone: Path, programs: Path, command: tuple[str, ...], ran: str
 ) -> None:
-    """It is taken once, where another folder has made the cluster."""
+    """It is taken once, where a folder that has gone has made the cluster."""
     with_cluster(programs, "flask-app")
     kubeconfig = clone / ".local" / "cluster" / "flask-app" / "kubeconfig"
     for _ in range(2):
         done = script(clone, programs, *command)
-        assert done.stdout == f"flask-app cluster/flask-app/kubeconfig python {ran}\n"
-        asked = (clone / "asked").read_text()
-        assert asked.count(f"export kubeconfig --name flask-app --kubeconfig {kubeconfig}") == 1
+        told = f"cluster/flask-app/kubeconfig python {ran}\n"
+        assert done.stdout == f"flask-app {told}"
+        export = f"--name flask-app --kubeconfig {kubeconfig}"
+        assert (clone / "asked").read_text().count(f"export kubeconfig {export}") == 1
         kubeconfig.touch()
 
 
@@ -229,7 +237,13 @@ def cluster(programs: Path, clone: Path) -> dict[str, Any]:
     (clone / ".venv" / "installed").touch()
     log = clone / "keeper.log"
     log.write_text("".join(f"{json.dumps(line)}\n" for line in KEEPER))
-    return {"ASKED": clone / "asked", "KEEPER_LOG": log, "HTTPS_PORT": 1}
+    here = made_by(clone)
+    return {"ASKED": clone / "asked", "KEEPER_LOG": log, "HTTPS_PORT": 1, "MADE_BY": here}
+
+
+def made_by(folder: Path) -> Path:
+    """Return what a cluster that was made in a folder has mounted."""
+    return folder / ".local" / "cluster" / "flask-app" / "encryption.yaml"
 
 
 KEEPER = [
@@ -410,3 +424,144 @@ def test_rotate_shows_what_the_keeper_is_about_to_do(
         assert shown.left_over() == []
     assert "  1.0 s  announced" in shown.screen()
     assert "The keeper goes on in the cluster: see the Job flask-app-rotate-" in shown.written
+
+
+@pytest.fixture
+def of_another(clone: Path, cluster: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    """Let the clusters be those of a clone beside this one."""
+    (clone / "asked.there").touch()
+    (tmp_path / "another").mkdir()
+    return {**cluster, "MADE_BY": made_by(tmp_path / "another")}
+
+
+def changes(clone: Path) -> list[str]:
+    """Return what docker and kind were told to change."""
+    told = [clone / "asked", clone / "asked.docker"]
+    lines = [line for path in told if path.exists() for line in path.read_text().splitlines()]
+    verbs = ("build", "tag", "create", "delete", "export", "load")
+    return [line for line in lines if line.startswith(verbs)]
+
+
+@pytest.mark.parametrize(("target", "above"), [("deploy", ""), ("cluster", "/host_mnt")])
+def test_the_cluster_of_another_folder_is_left_to_it(
+    clone: Path,
+    programs: Path,
+    of_another: dict[str, Any],
+    tmp_path: Path,
+    target: str,
+    above: str,
+) -> None:
+    """What is named instead is free: neither the other cluster nor the next port is.
+
+    :param above: where Docker Desktop has this machine's folders.
+    """
+    of_another["MADE_BY"] = f"{above}{of_another['MADE_BY']}"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        done = make(clone, programs, target, **{**of_another, "HTTPS_PORT": taken - 1})
+    assert done.returncode != 0
+    found = re.search(
+        f"The cluster flask-app was made by the folder {tmp_path / 'another'}: "
+        "make one of your own, as in "
+        "`CLUSTER=flask-app-3 HTTPS_PORT=([0-9]+) make deploy`.",
+        done.stderr,
+    )
+    assert found, done.stderr
+    assert int(found[1]) > taken
+    assert changes(clone) == []
+    assert not (clone / ".local").exists()
+
+
+def test_the_cluster_of_another_folder_is_not_removed(
+    clone: Path, programs: Path, of_another: dict[str, Any], tmp_path: Path
+) -> None:
+    done = make(clone, programs, "destroy", **of_another)
+    assert done.returncode != 0
+    there = f"`make -C '{tmp_path / 'another'}' destroy CLUSTER=flask-app`"
+    assert f"was made by the folder {tmp_path / 'another'}: to remove it, {there}." in done.stderr
+    assert changes(clone) == []
+
+
+def test_the_cluster_of_something_else_is_neither_used_nor_removed(
+    clone: Path, programs: Path, of_another: dict[str, Any]
+) -> None:
+    for target in ("deploy", "destroy", "audit"):
+        done = make(clone, programs, target, **{**of_another, "MADE_BY": ""})
+        assert done.returncode != 0
+        assert "flask-app was made by something else than `make deploy`: " in done.stderr
+    assert changes(clone) == []
+
+
+@pytest.mark.parametrize("maker", ["this", "a link to this", "gone"])
+def test_the_cluster_of_this_folder_or_of_one_that_has_gone_is_taken(
+    clone: Path, programs: Path, of_another: dict[str, Any], tmp_path: Path, maker: str
+) -> None:
+    (tmp_path / "link").symlink_to(clone)
+    folders = {"this": clone, "a link to this": tmp_path / "link", "gone": tmp_path / "gone"}
+    of_it = {**of_another, "MADE_BY": made_by(folders[maker])}
+    done = make(clone, programs, "deploy", **{**of_it, "HTTPS_PORT": 8443})
+    assert (done.returncode, done.stderr) == (0, "")
+    done = make(clone, programs, "destroy", **of_it)
+    assert (done.returncode, done.stderr) == (0, "")
+    deleted = [line for line in changes(clone) if line.startswith("delete cluster ")]
+    assert [line.split()[3] for line in deleted] == ["flask-app"]
+
+
+@pytest.mark.parametrize(
+    ("target", "module"),
+    [("status", "local.keeper status --text"), ("rotate", "local.keeper rotate")],
+)
+def test_beside_the_cluster_of_another_folder_it_is_about_what_runs_here(
+    clone: Path, programs: Path, of_another: dict[str, Any], target: str, module: str
+) -> None:
+    folder = clone / ".venv" / "bin"
+    folder.mkdir()
+    add(folder, "python", 'echo "python $*"')
+    done = make(clone, programs, target, **of_another)
+    assert (done.stdout, done.stderr) == (f"python -m {module}\n", "")
+
+
+def test_the_audit_of_another_folders_cluster_is_one_sentence(
+    clone: Path, programs: Path, of_another: dict[str, Any], tmp_path: Path
+) -> None:
+    done = make(clone, programs, "audit", **of_another)
+    assert done.returncode != 0
+    assert f"was made by the folder {tmp_path / 'another'}: ask there" in done.stderr
+    assert changes(clone) == []
+
+
+def test_a_cluster_that_another_folder_made_meanwhile_is_not_removed(
+    clone: Path, programs: Path, of_another: dict[str, Any]
+) -> None:
+    """Both saw that there was none: kind lets one of them have the name."""
+    (clone / "asked.there").unlink()
+    done = make(clone, programs, "cluster", **of_another, CREATE_FAILS=1)
+    assert done.returncode != 0
+    assert [line.split()[0] for line in changes(clone)] == ["create"]
+
+
+def test_an_image_is_built_under_a_name_that_no_other_folder_builds(
+    clone: Path, programs: Path, cluster: dict[str, Any]
+) -> None:
+    for name in ("flask-app", "mine"):
+        assert make(clone, programs, "deploy", **cluster, CLUSTER=name).returncode == 0
+    told = changes(clone)
+    built = [line.split()[-2] for line in told if line.startswith("build ")]
+    assert built == ["flask-app:flask-app", "flask-app:mine"]
+    tagged = [line for line in told if line.startswith("tag ")]
+    assert tagged == [f"tag {name} flask-app:0123456789ab" for name in built]
+
+
+@pytest.mark.parametrize(
+    ("turned", "named"),
+    [
+        ((), "CLUSTER=flask-app-e2e HTTPS_PORT=9443 "),
+        (("E2E_CLUSTER=mine", "E2E_PORT=9"), "CLUSTER=mine HTTPS_PORT=9 "),
+    ],
+)
+def test_the_end_to_end_tests_have_a_cluster_and_a_port_that_can_be_others(
+    clone: Path, programs: Path, turned: tuple[str, ...], named: str
+) -> None:
+    for target in ("e2e", "bench-rotation"):
+        said = make(clone, programs, "--dry-run", target, *turned, CLUSTER="not-this").stdout
+        assert [line for line in said.splitlines() if line.startswith(f"{named}.venv/bin/")]
