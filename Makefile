@@ -105,6 +105,10 @@ e2e: $(VENV)/installed $(VENV)/browser ## Deploy to a cluster of its own and pro
 demo: $(VENV)/installed ## Show it all in ten minutes: rotate under load, scan, plant a leak (YES=1 OPEN=0)
 	@$(BIN)/python -m tests.e2e.demo
 
+.PHONY: rename
+rename: $(VENV)/installed ## Give the project another name, everywhere (NAME=orders)
+	@$(BIN)/python -m tools.rename
+
 .PHONY: destroy
 destroy: ## Remove the kind cluster with everything in it
 	@cluster/destroy

@@ -1,0 +1,259 @@
+"""``make rename NAME=…``: gives the project another name, in every tracked text and file name.
+
+The present name is `[project] name` in pyproject.toml, so that a renamed project can be renamed
+again. It stands in two forms: `one-name` for the chart, the image, the release, the namespace, the
+cluster and the texts, `one_name` for the database and its roles. The Python package stays `app`,
+LICENSE says whose work it was, and a picture goes on showing what it shows.
+
+All of it is worked out in a folder of its own, and written when it is whole. Exit status: 0
+renamed, 2 refused, and nothing is changed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[1]
+
+#: What DNS, Docker, kind, Helm and PostgreSQL all take.
+SYNTAX: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+#: The longest one with which names made of it stay whole, and lines of code within their 100.
+LONGEST: Final = 24
+RESERVED: Final = re.compile(r"default|kube-.*")
+
+#: `NAME=` followed by one of these is an example in a text. The second one is for the project that
+#: has the first one's name.
+EXAMPLES: Final = ("orders", "parcels")
+_EXAMPLE: Final = rf"NAME=(?P<example>{'|'.join(EXAMPLES)})(?![A-Za-z0-9_-])"
+
+#: Not for this program to change: the examples, and whose work it was.
+LEFT_ALONE: Final = ("tools/rename.py", "LICENSE")
+
+UNDO: Final = "git restore --staged --worktree ."
+
+# a letter that belongs to what stands before: \b and \n of an expression, %3D of a URL
+_BEGINS: Final = r"(?:(?<=\\[bnrt])|(?<=%[0-9A-F][0-9A-F])|(?<![A-Za-z0-9{more}]))"
+
+
+class Refused(Exception):
+    """It can't be renamed so; the message is a sentence that says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Name:
+    """A project's name, in its two forms."""
+
+    text: str
+
+    @property
+    def database(self) -> str:
+        """The form for PostgreSQL, which always has an underscore: so the two stay apart."""
+        return self.text.replace("-", "_") if "-" in self.text else f"{self.text}_db"
+
+    def pattern(self) -> re.Pattern[str]:
+        """Return what finds both, where each stands as a word or as the first part of a name."""
+        hyphens = _BEGINS.format(more="_") + f"(?P<text>{self.text})(?![A-Za-z0-9_])"
+        underscores = _BEGINS.format(more="") + f"(?P<database>{self.database})(?![A-Za-z0-9])"
+        return re.compile("|".join((_EXAMPLE, underscores, hyphens)))
+
+
+def renamed(text: str, old: Name, new: Name) -> str:
+    """Return a text with one name in the place of the other."""
+    # the example never is the project's own name
+    swaps = (old.text == EXAMPLES[0]) != (new.text == EXAMPLES[0])
+
+    def replacement(found: re.Match[str]) -> str:
+        if example := found["example"]:
+            return "NAME=" + (EXAMPLES[1 - EXAMPLES.index(example)] if swaps else example)
+        return new.text if found["text"] else new.database
+
+    return old.pattern().sub(replacement, text)
+
+
+def main() -> int:
+    """Rename the project, and return the exit status."""
+    try:
+        print(rename(ROOT, os.environ.get("NAME", "")))
+    except Refused as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    return 0
+
+
+def rename(root: Path, name: str) -> str:
+    """Rename the project in a folder, and return what is to be said of it.
+
+    :raises Refused: it can't be; then nothing is changed.
+    """
+    old = Name(tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]["name"])
+    new = Name(name)
+    _check_name(old, new)
+    _check_tree(root)
+    _check_clusters(new)
+    before = _texts(root)
+    for path, text in before.items():
+        _check_taken(path, text, old, new)
+    with tempfile.TemporaryDirectory() as folder:
+        after = _formatted(root, Path(folder), before, old, new)
+    paths = {path: renamed(path, old, new) for path in _tracked(root)}
+    moved = {path: other for path, other in paths.items() if path != other}
+    if clash := sorted(other for other in moved.values() if (root / other).exists()):
+        raise Refused(f"{clash[0]} is there already: choose another name.")
+    changed = {path: text for path, text in after.items() if text != before[path]}
+    _write(root, changed, moved)
+    return _report(root, old, new, len(changed), moved)
+
+
+def _check_name(old: Name, new: Name) -> None:
+    example = EXAMPLES[old.text == EXAMPLES[0]]
+    if not new.text:
+        raise Refused(f"Say which name, as in `make rename NAME={example}`.")
+    if not SYNTAX.fullmatch(new.text) or len(new.text) > LONGEST:
+        raise Refused(
+            f"{new.text!r} can't be the name: up to {LONGEST} lower-case letters, digits and single"
+            f" hyphens, a letter first and no hyphen last, as in `make rename NAME={example}`."
+        )
+    if new == old:
+        raise Refused(f"{new.text} is the project's name: choose another one.")
+    if RESERVED.fullmatch(new.text):
+        raise Refused(f"{new.text} is a namespace of Kubernetes' own: choose another name.")
+
+
+def _check_tree(root: Path) -> None:
+    """See that git can undo it."""
+    try:
+        changes = _git(root, "status", "--porcelain", "--", ".")
+        tracked = _git(root, "ls-files", "--", "pyproject.toml")
+    except FileNotFoundError:
+        raise Refused("git is missing, which can undo it: https://git-scm.com/downloads") from None
+    except subprocess.CalledProcessError:
+        tracked = changes = ""
+    if not tracked:
+        raise Refused(
+            f"{root} is no work tree of git, which can undo it: "
+            "`git init && git add --all && git commit --message 'Begin'`, then again."
+        )
+    if changes:
+        raise Refused(
+            f"{changes.splitlines()[0][3:]} is not committed, and could not be told from what is "
+            "renamed: `git commit` or `git stash --include-untracked`, then again."
+        )
+
+
+def _check_clusters(new: Name) -> None:
+    """See that no kind cluster of this machine has the name."""
+    command = ("kind", "get", "clusters")
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True)
+    except FileNotFoundError:
+        return
+    for cluster in (new.text, f"{new.text}-e2e"):
+        if cluster in asked.stdout.split():
+            raise Refused(
+                f"This machine has a kind cluster {cluster} already: choose another name, or remove"
+                f" it with `kind delete cluster --name {cluster}`."
+            )
+
+
+def _check_taken(path: str, text: str, old: Name, new: Name) -> None:
+    """See that what the new name makes of a text can be told apart again, and so of its path."""
+    for number, line in enumerate((path, *text.splitlines())):
+        if renamed(renamed(line, old, new), new, old) != line:
+            place = f"{path}:{number}" if number else path
+            raise Refused(
+                f"{new.text} is taken: it stands in {place}, and could not be told from the"
+                " project's name later; choose another one."
+            )
+
+
+def _tracked(root: Path) -> list[str]:
+    return [name for name in _git(root, "ls-files", "-z").split("\0") if name]
+
+
+def _texts(root: Path) -> dict[str, str]:
+    """Return the tracked files that are text, by their paths, but for what is left alone."""
+    texts = {}
+    for name in _tracked(root):
+        path = root / name
+        if name in LEFT_ALONE or path.is_symlink() or not path.is_file():
+            continue
+        try:
+            texts[name] = path.read_bytes().decode()
+        except UnicodeDecodeError:
+            continue  # a picture
+    return texts
+
+
+def _formatted(
+    root: Path, folder: Path, before: dict[str, str], old: Name, new: Name
+) -> dict[str, str]:
+    """Return every text under the new name: formatted, for lines have other lengths now."""
+    for name, text in before.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(renamed(text, old, new).encode())
+    changed = [name for name, text in before.items() if renamed(text, old, new) != text]
+    code = [renamed(name, old, new) for name in changed if name.endswith(".py")]
+    if code:
+        _run(folder, "ruff", "format", "--no-cache", "--", *code)
+    if (folder / "chart" / "docs.py").exists():
+        _run(folder, "chart.docs")
+    return {name: (folder / name).read_bytes().decode() for name in before}
+
+
+def _run(folder: Path, *module: str) -> None:
+    """Run a module of this environment in a folder."""
+    # what it compiles belongs to nobody
+    command = [sys.executable, "-B", "-m", *module]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["it does not say why"])[-1]
+        raise Refused(f"Under that name {module[0]} fails: {said}")
+
+
+def _write(root: Path, changed: dict[str, str], moved: dict[str, str]) -> None:
+    """Write all of it; what can't be finished is undone."""
+    try:
+        for path, text in changed.items():
+            (root / path).write_bytes(text.encode())
+        for path, other in moved.items():
+            (root / other).parent.mkdir(parents=True, exist_ok=True)
+            _git(root, "mv", path, other)
+    except BaseException as problem:
+        _git(root, *UNDO.split()[1:])
+        if isinstance(problem, OSError | subprocess.CalledProcessError):
+            raise Refused(f"It could not be written, and is undone: {problem}") from None
+        raise
+
+
+def _report(root: Path, old: Name, new: Name, changed: int, moved: dict[str, str]) -> str:
+    lines = [
+        f"{old.text} is called {new.text} now, and its database {new.database}: "
+        f"{changed} files are changed.",
+        *(f"{path} is {other} now." for path, other in moved.items()),
+        "Pictures stay as they are, and so does LICENSE.",
+    ]
+    if (root / ".local" / "cluster" / old.text).is_dir():
+        lines.append(f"The old name's cluster is still there: `CLUSTER={old.text} make destroy`.")
+    if (root / ".local" / "postgres").is_dir():
+        lines.append("`make run` has the old name's notes still: `rm -rf .local/postgres`.")
+    return "\n".join(
+        [*lines, f"Next: `git diff`, `make test`, `git commit --all`. `{UNDO}` undoes it."]
+    )
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+if __name__ == "__main__":
+    sys.exit(main())
