@@ -8,9 +8,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import kubernetes_validate
 import pytest
+import yaml
 
+from app.secret_files import Folder, Key, SecretError
 from tests.mount import Mount
 
 ROOT = Path(__file__).parents[3]
@@ -72,6 +76,42 @@ def test_the_lines_on_the_page_read_follow_and_redact(copied: Path, tmp_path: Pa
     assert TOKEN not in ran.stderr
     assert CHANGED not in ran.stderr
     assert ran.returncode == 1
+
+
+def the_volume() -> dict[str, Any]:
+    """Return the one volume of the page's YAML."""
+    found = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (block,) = found
+    (volume,) = yaml.safe_load(block)["volumes"]
+    return dict(volume)
+
+
+def test_the_volume_on_the_page_is_one_of_a_whole_secret() -> None:
+    volume = the_volume()
+    mount = {"name": volume["name"], "mountPath": "/etc/secrets"}
+    container = {"name": "service", "image": "service:1", "volumeMounts": [mount]}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "service"},
+        "spec": {"containers": [container], "volumes": [volume]},
+    }
+    assert kubernetes_validate.validate(pod, "1.37", strict=True) == "1.37"
+    assert volume["secret"].keys() == {"secretName", "defaultMode"}
+
+
+def test_a_secret_with_the_mode_on_the_page_is_read_and_with_the_default_refused(
+    tmp_path: Path,
+) -> None:
+    mount = Mount(tmp_path / "secrets")
+    mount.write({"API_TOKEN": TOKEN})
+    file = mount.folder / "..data" / "API_TOKEN"
+    folder = Folder(mount.folder, [Key("API_TOKEN", min_bytes=20)])
+    file.chmod(the_volume()["secret"]["defaultMode"])
+    assert folder.read()["API_TOKEN"].reveal() == TOKEN
+    file.chmod(0o644)
+    with pytest.raises(SecretError):
+        folder.read()
 
 
 def test_needs_the_standard_library_only() -> None:
