@@ -10,7 +10,9 @@ import pytest
 from tests.pages import PAGES, ROOT, Block, blocks
 
 #: Which test runs the commands of which page.
-RUN_BY: dict[str, str] = {}
+RUN_BY: dict[str, str] = {
+    "docs/runbook.md": "tests/e2e/test_alerts.py",
+}
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 
