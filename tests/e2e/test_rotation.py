@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import ssl
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,16 +18,20 @@ import pytest
 
 from app.keeper.state import IDLE
 from app.secret_files import Secret
-from tests.e2e.cluster import Cluster
+from tests.e2e.cluster import ROOT, Cluster
 from tests.e2e.keeper import Job, start
 from tests.e2e.leakscan.needles import Needles
 from tests.e2e.load import Load, connection, visits_in
 from tests.e2e.rotated import login, restarts
+from tests.pages import blocks
 
 ROTATIONS = 10
 
 #: How long a change may take to be in every pod, in seconds: kind-config.yaml's syncFrequency.
 DELIVERY = 30
+
+#: What the page rotates with: all, the service's Secret alone, and a new authority.
+ALL, SECRETS, AUTHORITY = "".join(one.text for one in blocks("docs/rotation.md")).splitlines()
 
 #: What a rotation of all replaces in the service's Secret.
 BOTH = ("SECRET_KEY", "DATABASE_PASSWORD")
@@ -175,11 +180,20 @@ def test_ten_rotations_in_a_row(cluster: Cluster, load: Load) -> None:
 @pytest.mark.smoke
 def test_make_rotate_prints_each_step(cluster: Cluster, load: Load) -> None:
     with rotated(cluster):
-        printed = cluster.run("make", "rotate")
+        printed = cluster.run("bash", "-c", ALL)
     for word in ("prepared", "announced", "promoted", "revoked", "rotated", "in all"):
         assert word in printed
     password = cluster.secret("flask-app-secrets")["DATABASE_PASSWORD"]
     assert Needles([password]).find(printed.encode()) == set()
+
+
+def test_make_rotate_leaves_alone_what_is_not_asked_for(cluster: Cluster, load: Load) -> None:
+    before, certificate = cluster.secret("flask-app-secrets"), certificates(cluster)
+    cluster.run("bash", "-c", SECRETS)
+    after = cluster.secret("flask-app-secrets")
+    assert [key for key in BOTH if before[key] == after[key]] == []
+    assert login(cluster, before) == "refused"
+    assert certificates(cluster) == certificate
 
 
 #: The step in which the database's certificate is one of the new authority.
@@ -193,14 +207,32 @@ def trust(load: Load, authorities: Secret) -> None:
     new.replace(load.authorities)
 
 
+@contextmanager
+def started_by(cluster: Cluster, command: str) -> Iterator[Job]:
+    """Run a command that starts a Job, and see at the end that both succeed."""
+
+    def jobs() -> set[str]:
+        return {job["metadata"]["name"] for job in cluster.items("jobs")}
+
+    before = jobs()
+    with subprocess.Popen(
+        ["bash", "-c", command], stdout=subprocess.DEVNULL, cwd=ROOT, env=cluster.environment()
+    ) as process:
+        wait_until(lambda: bool(jobs() - before), "it starts no Job")
+        (name,) = jobs() - before
+        job = Job(cluster, name)
+        yield job
+        assert job.succeeds(), job.log()
+        assert process.wait(DELIVERY) == 0
+
+
 def test_a_new_authority_is_trusted_before_it_signs(cluster: Cluster, load: Load) -> None:
     before = certificates(cluster)
     old = cluster.secret("flask-app-ca")["tls.crt"].reveal()
-    job = start(cluster, "rotate", "certificates", "--new-authority")
-    job.wait_for("flask-app-tls trust changed")
-    # whoever keeps a copy has to take the new one by now; the load looks each time
-    trust(load, cluster.secret("flask-app-tls")["ca.crt"])
-    assert job.succeeds(), job.log()
+    with started_by(cluster, AUTHORITY) as job:
+        job.wait_for("flask-app-tls trust changed")
+        # whoever keeps a copy has to take the new one by now; the load looks each time
+        trust(load, cluster.secret("flask-app-tls")["ca.crt"])
     seen, moved = (job.log().index(f'"{step}"') for step in ("authority seen", MOVED))
     assert seen < moved, "the database had a certificate that not every pod trusted"
     new = cluster.secret("flask-app-ca")["tls.crt"].reveal()

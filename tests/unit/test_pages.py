@@ -12,6 +12,7 @@ from tests.pages import PAGES, ROOT, Block, blocks
 #: Which test runs the commands of which page.
 RUN_BY: dict[str, str] = {
     "chart/README.md": "tests/e2e/test_chart_readme.py",
+    "docs/rotation.md": "tests/e2e/test_rotation.py",
     "docs/runbook.md": "tests/e2e/test_alerts.py",
 }
 
