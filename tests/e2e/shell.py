@@ -71,8 +71,10 @@ class Shell:
         for word, here in self._replaced.items():
             commands = commands.replace(word, here)
         # in this very shell, but what it is about to read is not for them
-        self._write(f"failed_here=; eval {shlex.quote(commands)} </dev/null\n")
-        self._write(f'printf "\\n%s %s\\n" {self._end} "$failed_here"\n')
+        self._write(
+            f"failed_here=; eval {shlex.quote(commands)} </dev/null\n"
+            f'printf "\\n%s %s\\n" {self._end} "$failed_here"\n'
+        )
         shown, failed = self._read()
         assert not failed, f"{failed}\nfailed in\n{commands}\nwhich printed\n{shown}"
         return shown
