@@ -2,11 +2,6 @@
 
 The rule is run on what the pods then tell. The commands of the alert's section in the runbook have
 to show the fault, to end it, and to show that it is over.
-
-The pods are scraped through the API server, and Prometheus' own engine gets what they said. It is
-told that a scrape was the same for several minutes: nobody waits for hours here. What Prometheus
-knows of Jobs is kube-state-metrics' word, which is not part of the cluster: `of_job` stands in for
-it, and says the same of a Job that is really there.
 """
 
 from __future__ import annotations
@@ -15,7 +10,7 @@ import json
 import re
 import time
 import urllib.error
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -28,30 +23,22 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
-from prometheus_client.parser import text_string_to_metric_families
 
 from app.keeper.certificates import expires_at, new_authority
 from tests.e2e.cluster import Cluster
+from tests.e2e.history import DAY, SERVICE, TARGET, History, Labels
 from tests.e2e.keeper import Job, start
 from tests.e2e.leakscan.needles import Needles
 from tests.e2e.runbook import Runbook, Section, told
 from tests.e2e.test_rotation import served, unreadable_secret, wait_until
-from tests.promtool import Rule, complaints, needs_promtool
+from tests.promtool import Rule, needs_promtool
 
 pytestmark = needs_promtool
-
-TARGET = {"namespace": "flask-app", "job": "flask-app-metrics"}
 
 #: How long all is well before a fault, in minutes: longer than any rule looks back.
 WELL = 125
 #: And after it, in minutes: SecretRedacted looks back an hour.
 OVER = 65
-
-DAY = 86_400
-
-SERVICE = "app.kubernetes.io/component=service"
-
-Labels = Mapping[str, str]
 
 LOGIN_FAILURES = "database_login_failures_total"
 
@@ -97,57 +84,6 @@ def ready(cluster: Cluster) -> None:
     cluster.wait_until_ready()
 
 
-class History:
-    """What was scraped, minute by minute, and which alerts have to fire when."""
-
-    def __init__(self, cluster: Cluster, rules: list[Rule], past: float = DAY / 12) -> None:
-        self._cluster = cluster
-        self._rules = {rule["alert"]: rule for rule in rules}
-        self._text = json.dumps(rules)
-        #: Where it begins, so that times of the past can be told: in minutes.
-        self._minutes = int(past / 60)
-        self._series: dict[str, list[float | None]] = {}
-        self._firing: dict[tuple[int, str], list[dict[str, str]]] = {}
-        self._asked: list[int] = []
-
-    def scrape(self, minutes: int) -> None:
-        """Scrape all pods, and look at all Jobs; it was so for as many minutes."""
-        now = time.time()
-        told = of_pods(self._cluster) | of_jobs(self._cluster)
-        found = {
-            name: value for name, value in told.items() if name.partition("{")[0] in self._text
-        }
-        # times keep their distance from now, which is another number here
-        shift = now - self._minutes * 60
-        for name in self._series.keys() | found.keys():
-            samples = self._series.setdefault(name, [None] * self._minutes)
-            value = found.get(name)
-            samples += [value - shift if value and is_time(name) else value] * minutes
-        self._minutes += minutes
-
-    def expect(self, **alerts: list[Labels]) -> None:
-        """See later that these alerts fire in the last minute, with these labels, and no others."""
-        minute = self._minutes - 1
-        self._asked.append(minute)
-        for alert, found in alerts.items():
-            release = {"namespace": TARGET["namespace"]} if alert == "KeeperJobFailed" else TARGET
-            own = self._rules[alert]["labels"]
-            self._firing[minute, alert] = [{**release, **labels, **own} for labels in found]
-
-    def well(self, minutes: int) -> None:
-        """See later that no alert fires after these minutes."""
-        self.scrape(minutes)
-        self.expect()
-
-    def check(self, folder: Path) -> None:
-        """Run the rules.
-
-        :raises AssertionError: one fired, or was quiet, as it should not.
-        """
-        rules, series = self._rules.values(), self._series
-        assert complaints(folder, rules, series, self._asked, self._firing) == ""
-
-
 @pytest.fixture
 def history(cluster: Cluster, rules: list[Rule], tmp_path: Path) -> Iterator[History]:
     """Return a history in which all is well so far, and check it at the end."""
@@ -155,61 +91,6 @@ def history(cluster: Cluster, rules: list[Rule], tmp_path: Path) -> Iterator[His
     history.well(WELL)
     yield history
     history.check(tmp_path)
-
-
-def is_time(series: str) -> bool:
-    name = series.partition("{")[0]
-    return name == "secrets_generation" or name.endswith(("_timestamp_seconds", "_time"))
-
-
-def of_pods(cluster: Cluster) -> dict[str, float]:
-    """Scrape every pod of the service, with the labels that Prometheus gives."""
-    found = {}
-    for pod in (one["metadata"]["name"] for one in cluster.items("pods", SERVICE)):
-        path = f"/api/v1/namespaces/{cluster.namespace}/pods/{pod}:9090/proxy/metrics"
-        # one that starts, or ends, does not answer, and kubectl would ask it for a minute
-        text = cluster.kubectl("get", "--raw", path, "--request-timeout", "2s", check=False)
-        if not text.startswith("# HELP"):
-            continue
-        target = TARGET | {"pod": pod, "service": TARGET["job"], "container": "service"}
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                own = {
-                    f"exported_{name}" if name in target else name: value
-                    for name, value in sample.labels.items()
-                }
-                found[series(sample.name, target | own)] = sample.value
-    return found
-
-
-def series(name: str, labels: Labels) -> str:
-    inside = ",".join(f"{name}={json.dumps(value)}" for name, value in sorted(labels.items()))
-    return f"{name}{{{inside}}}"
-
-
-def of_jobs(cluster: Cluster) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for job in cluster.items("jobs"):
-        found |= of_job(job)
-    return found
-
-
-def of_job(job: dict[str, Any]) -> dict[str, float]:
-    """Return what kube-state-metrics would tell of a Job, as far as the rules ask for it."""
-    labels = {"namespace": job["metadata"]["namespace"], "job_name": job["metadata"]["name"]}
-    found = {}
-    for field, name in (("startTime", "start_time"), ("completionTime", "completion_time")):
-        if field in job["status"]:
-            when = datetime.fromisoformat(job["status"][field]).timestamp()
-            found[series(f"kube_job_status_{name}", labels)] = when
-    for condition in job["status"].get("conditions", []):
-        if condition["type"] in ("Complete", "Failed"):
-            for status in ("true", "false", "unknown"):
-                name = series(
-                    f"kube_job_{condition['type'].lower()}", {**labels, "condition": status}
-                )
-                found[name] = float(condition["status"].lower() == status)
-    return found
 
 
 @contextmanager
