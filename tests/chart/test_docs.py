@@ -9,10 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
+import yaml
 
 from chart import docs
-from tests.chart.conftest import FOLDER
+from tests.chart.conftest import FOLDER, Render
+from tests.chart.test_names import NEWEST
+from tests.pages import Block, blocks
 
 SAMPLE = """\
 # Free text that goes nowhere.
@@ -347,3 +351,11 @@ def test_the_readme_in_the_repository_is_the_one_of_the_values() -> None:
     made = docs.readme((FOLDER / "values.yaml").read_text("utf-8"), template)
     stored = (FOLDER / "README.md").read_text("utf-8")
     assert stored == made, "chart/README.md is out of date: run `make chart-docs`"
+
+
+@pytest.mark.parametrize("block", blocks("chart/README.md", "yaml"), ids=str)
+def test_the_values_on_the_page_are_values_of_the_chart(render: Render, block: Block) -> None:
+    objects = [*render(**yaml.safe_load(block.text)).objects]
+    assert len(objects) >= 10
+    for rendered in objects:
+        assert kubernetes_validate.validate(rendered, NEWEST, strict=True) == NEWEST
