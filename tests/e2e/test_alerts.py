@@ -144,6 +144,7 @@ def test_nobody_rotated(cluster: Cluster, tmp_path: Path, follow: Follow) -> Non
         # the tests suspend it
         assert re.search(r"SUSPEND .* LAST SCHEDULE .*\n\S*flask-app-keeper .* True ", shown)
         assert '"message": "' in shown
+        assert "secrets_reloads_total{" in section.inline("metrics")
         done = section.do()
         assert all(step in done for step in ("prepared", "revoked", "rotated"))
         section.over(are_of_today)
