@@ -15,7 +15,7 @@ from types import TracebackType
 from tests.e2e.cluster import ROOT, Cluster
 
 #: How long the commands of one block may take, in seconds.
-LIMIT = 420
+LIMIT = 900
 
 #: Each command that fails is told, not the last one alone. In a pipe it is the last that counts.
 PREPARE = "set -o errtrace; trap 'failed_here=${failed_here:-$BASH_COMMAND}' ERR\n"

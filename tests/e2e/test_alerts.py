@@ -449,7 +449,7 @@ def test_cert_manager_says_why_it_does_not_renew(cluster: Cluster, follow: Follo
     (certificate,) = (
         one
         for one in rendered(cluster, "Certificate", "tls.source=cert-manager")
-        if one["spec"]["secretName"] == "flask-app-tls"
+        if one["spec"]["secretName"] == "flask-app-tls-issued"
     )
     why = "the issuer does not answer"
     certificate["status"] = {"conditions": [{"type": "Ready", "status": "False", "message": why}]}
