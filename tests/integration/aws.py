@@ -74,6 +74,13 @@ def call(port: int, action: str, **parameters: object) -> dict[str, Any]:
     return content
 
 
+def forget_all(port: int) -> None:
+    """Let moto's server forget what it has, of every service."""
+    with closing(HTTPConnection("127.0.0.1", port, timeout=10)) as server:
+        server.request("POST", "/moto-api/reset")
+        assert server.getresponse().status == 200
+
+
 @dataclass(frozen=True)
 class SecretObject:
     """One object in Secrets Manager: a JSON object with all keys of the service."""
