@@ -7,11 +7,9 @@ here, as it does: the Secret of somebody else is a real one.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import helm_python.chart
@@ -26,6 +24,7 @@ from tests.e2e.leakscan.run import image_of, scanning
 from tests.e2e.release import Release
 from tests.e2e.sources import vault
 from tests.e2e.sources.csi import Driver
+from tests.e2e.sources.definitions import CRD_DIR, defined
 from tests.e2e.sources.existing import OwnSecret
 from tests.e2e.sources.external_secrets import Operator
 from tests.e2e.sources.manager import Manager
@@ -49,52 +48,12 @@ PAUSE = "preStopSeconds=2"
 #: Of each source: one at its start, one after it was rotated, and one after it came back.
 LOGINS = 1 + 3 * len(SOURCES)
 
-#: Where there is no folder with the published definitions, these kinds take anything.
-KINDS = {
-    "externalsecrets": ("ExternalSecret", "external-secrets.io", "v1"),
-    "secretstores": ("SecretStore", "external-secrets.io", "v1"),
-    "secretproviderclasses": ("SecretProviderClass", "secrets-store.csi.x-k8s.io", "v1"),
-}
-CRD_DIR = os.environ.get("CRD_DIR", "")
-
-
-def anything(plural: str) -> dict[str, Any]:
-    """Return a definition of a kind that takes anything."""
-    kind, group, version = KINDS[plural]
-    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    versions = {"name": version, "served": True, "storage": True}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.{group}"},
-        "spec": {
-            "group": group,
-            "names": {"kind": kind, "plural": plural, "singular": kind.lower()},
-            "scope": "Namespaced",
-            "versions": [versions | {"schema": {"openAPIV3Schema": schema}}],
-        },
-    }
-
 
 @pytest.fixture(scope="module")
 def definitions(cluster: Cluster) -> Iterator[list[str]]:
     """Define the custom resources, and return the names of the definitions."""
-    if CRD_DIR:
-        paths = sorted(Path(CRD_DIR).glob("*.yaml"))
-        documents = [one for path in paths for one in yaml.safe_load_all(path.read_text("utf-8"))]
-    else:
-        documents = [anything(plural) for plural in KINDS]
-    items = [one for one in documents if one and one["kind"] == "CustomResourceDefinition"]
-    assert items
-    listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
-    names = [f"crd/{one['metadata']['name']}" for one in items]
-    try:
-        # on the server: they are too long for the annotation that a client's `apply` makes
-        cluster.kubectl("apply", "--server-side", "--filename=-", stdin=listed)
-        cluster.kubectl("wait", *names, "--for=condition=Established", "--timeout=60s")
+    with defined(cluster) as names:
         yield names
-    finally:
-        cluster.kubectl("delete", *names, "--ignore-not-found")
 
 
 def examples() -> dict[str, list[dict[str, Any]]]:
@@ -121,12 +80,12 @@ def test_the_api_server_takes_every_custom_resource(
     cluster: Cluster, definitions: list[str]
 ) -> None:
     """And it is no pushover: each is refused with a field that is misspelt."""
-    defined = {name.removeprefix("crd/").partition(".")[2] for name in definitions}
+    groups = {name.removeprefix("crd/").partition(".")[2] for name in definitions}
     kinds = set()
     create = ("create", "--dry-run=server", "--validate=strict", "--filename=-")
     for name, objects in examples().items():
         for one in objects:
-            if one["apiVersion"].partition("/")[0] not in defined:
+            if one["apiVersion"].partition("/")[0] not in groups:
                 continue
             kinds.add(one["kind"])
             one["metadata"]["name"] += f"-{name}"[:20]
@@ -143,7 +102,7 @@ def deployed(cluster: Cluster, definitions: list[str]) -> Iterator[Deployed]:
     with namespace(cluster, "sources") as place:
         release = Release(place, image_of(cluster))
         release.upgrade(PAUSE)
-        vault.start(release)
+        vault.start(place, release.image)
         manager = Manager(place)
         manager.prepare(LOGINS)
         yield Deployed(release, manager)

@@ -8,6 +8,8 @@ The folder is a hostPath, whose owner fsGroup does not change either.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import yaml
 
@@ -69,13 +71,9 @@ class Driver(Source):
         )
 
     def bring(self) -> None:
-        modes = self._modes()
-        values = {
-            key: value for one in self.manager.objects().values() for key, value in one.items()
-        }
-        assert set(modes) == set(values)
         files = "\n".join(
-            FILE.format(name=name, value=value, mode=modes[name]) for name, value in values.items()
+            FILE.format(name=name, value=value, mode=mode)
+            for name, (value, mode) in self._files().items()
         )
         self.release.cluster.node("sh", "-s", stdin=WRITE.format(folder=FOLDER, files=files))
 
@@ -89,10 +87,38 @@ class Driver(Source):
         cluster = self.release.cluster
         cluster.kubectl("label", "namespace", cluster.namespace, label, "--overwrite")
 
-    def _modes(self) -> dict[str, int]:
-        """Return the mode of each file, by its name, as the SecretProviderClass has it."""
+    def _files(self) -> dict[str, tuple[str, int]]:
+        """Return each file's content and mode, as the SecretProviderClass has them."""
         cluster = self.release.cluster
         kind = "secretproviderclasses.secrets-store.csi.x-k8s.io"
-        told = cluster.kubectl("get", kind, cluster.fullname, "--output=json")
-        objects = yaml.safe_load(json.loads(told)["spec"]["parameters"]["objects"])
-        return {one["objectName"]: one["filePermission"] for one in objects}
+        told = json.loads(cluster.kubectl("get", kind, cluster.fullname, "--output=json"))
+        asked = yaml.safe_load(told["spec"]["parameters"]["objects"])
+        files_of = {"vault": files_of_vault, "aws": files_of_aws}[told["spec"]["provider"]]
+        return files_of(asked, self.manager.objects())
+
+
+def files_of_vault(
+    asked: list[dict[str, Any]], objects: Mapping[str, Mapping[str, str]]
+) -> dict[str, tuple[str, int]]:
+    """Return what Vault's provider makes of the objects: a file for each key."""
+    return {
+        one["objectName"]: (
+            objects[one["secretPath"].removeprefix("secret/data/")][one["secretKey"]],
+            one["filePermission"],
+        )
+        for one in asked
+    }
+
+
+def files_of_aws(
+    asked: list[dict[str, Any]], objects: Mapping[str, Mapping[str, str]]
+) -> dict[str, tuple[str, int]]:
+    """Return what AWS's provider makes of the objects: a file for each, and for each key."""
+    files = {}
+    for one in asked:
+        content = objects[one["objectName"]]
+        files[one["objectAlias"]] = (json.dumps(dict(content)), int(one["filePermission"], 8))
+        for key in one["jmesPath"]:
+            mode = int(key["filePermission"], 8)
+            files[key["objectAlias"]] = (content[key["path"].strip('"')], mode)
+    return files
