@@ -1,9 +1,12 @@
 # `make` lists the targets. Each makes what it needs, and can be run again.
 
+IS_NEW := import sys; sys.exit(sys.version_info < (3, 11))
 # The first one that is new enough; PYTHON=/path/to/python3 names another.
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
-	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; \
+	$$name -c '$(IS_NEW)' 2>/dev/null && echo $$name && break; \
 	done)
+NEEDS_PYTHON = test -n "$(PYTHON)" && $(PYTHON) -c '$(IS_NEW)' 2>/dev/null || { echo 'Python 3.11 or later is missing:' \
+	'install it from https://www.python.org/downloads/, or name one: PYTHON=/path/to/python3 make ...' >&2; exit 1; }
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -64,6 +67,11 @@ lock: $(VENV)/installed ## Pin the newest versions that pyproject.toml allows, w
 	$(BIN)/uv pip compile --group pyproject.toml:checkov $(LOCK) --output-file requirements/checkov.txt
 	$(BIN)/uv pip compile --group pyproject.toml:moto $(LOCK) --output-file requirements/moto.txt
 
+.PHONY: doctor
+doctor: ## See what this machine has and lacks, and where to get it (DOCTOR_ARGS=--json)
+	@$(NEEDS_PYTHON)
+	@$(PYTHON) -m tools.doctor $(DOCTOR_ARGS)
+
 .PHONY: image
 image: ## Build the image flask-app:dev
 	docker build --tag flask-app:dev .
@@ -122,8 +130,7 @@ $(VENV)/installed: requirements/dev.txt
 .venv-checkov/installed: requirements/checkov.txt
 .venv-moto/installed: requirements/moto.txt
 %/installed:
-	@test -n "$(PYTHON)" || { echo 'Python 3.11 or later is missing: install it from' \
-		'https://www.python.org/downloads/, or name one: PYTHON=/path/to/python3 make ...' >&2; exit 1; }
+	@$(NEEDS_PYTHON)
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
 	@touch $@

@@ -1,1 +1,1 @@
-"""What the project's makers run on its own files and machines: `make rename`, `make doctor`."""
+"""What `make rename` and `make doctor` do."""
