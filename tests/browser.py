@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -16,13 +17,14 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 from playwright.sync_api import Error as Missing
 
-#: What a Chromium is called where a distribution installs it.
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+from tools.doctor.local import CHROMIUM
 
 MISSING = (
     "no Chromium can be started: install your distribution's, run `.venv/bin/playwright install "
     "chromium`, or name one in CHROMIUM"
 )
+
+PLAYWRIGHT = (sys.executable, "-m", "playwright")
 
 #: As large as a small phone's, in CSS pixels.
 PHONE = {"width": 360, "height": 740}
@@ -59,14 +61,27 @@ WATCH = """() => {
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """Start a browser; where there is none, the test is skipped, or fails where CI is set."""
+    give_up = pytest.fail if os.environ.get("CI") else pytest.skip
+    if problem := driver_problem():
+        give_up(problem)
     with sync_playwright() as playwright:
         browser = _launch(playwright)
         if not browser:
-            (pytest.fail if os.environ.get("CI") else pytest.skip)(MISSING)
+            give_up(MISSING)
         try:
             yield browser
         finally:
             browser.close()
+
+
+@functools.cache
+def driver_problem() -> str:
+    """Return why playwright itself can't be used here, if so: a slim system lacks a library."""
+    asked = subprocess.run([*PLAYWRIGHT, "--version"], capture_output=True, text=True)
+    if not asked.returncode:
+        return ""
+    said = (asked.stderr.strip().splitlines() or ["it does not say why"])[-1]
+    return f"playwright can't be started, install what it lacks (on Debian libatomic1): {said}"
 
 
 def _launch(playwright: Playwright) -> Browser | None:
@@ -80,7 +95,7 @@ def _launch(playwright: Playwright) -> Browser | None:
 
 
 def _installed() -> list[str]:
-    return [path for path in map(shutil.which, PROGRAMS) if path]
+    return [path for path in map(shutil.which, CHROMIUM) if path]
 
 
 @dataclass
@@ -135,11 +150,19 @@ def _check_host(opened: Visit, asked: str, url: str) -> None:
 
 def main() -> None:
     """Download playwright's own browser, unless this machine has one."""
-    if os.environ.get("CHROMIUM") or _installed():
-        return
-    install = [sys.executable, "-m", "playwright", "install", "--only-shell", "chromium"]
-    if subprocess.run(install, capture_output=True).returncode:
-        print(f"The tests of the page are skipped: {MISSING}.", file=sys.stderr)
+    problem = driver_problem()
+    if not problem and not os.environ.get("CHROMIUM") and not _installed():
+        problem = _download()
+    if problem:
+        print(f"The tests of the page are skipped: {problem}.", file=sys.stderr)
+
+
+def _download() -> str:
+    # of each of its five tries, in milliseconds: a firewall may never answer
+    limit = {"PLAYWRIGHT_DOWNLOAD_CONNECTION_TIMEOUT": "10000"}
+    install = [*PLAYWRIGHT, "install", "--only-shell", "chromium"]
+    done = subprocess.run(install, capture_output=True, env={**limit, **os.environ})
+    return MISSING if done.returncode else ""
 
 
 if __name__ == "__main__":
