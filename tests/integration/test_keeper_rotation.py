@@ -277,7 +277,10 @@ def serve() -> Iterator[Callable[..., None]]:
 
     def serve(address: str, port: int, app: Flask) -> None:
         registry = app.extensions["metrics"].registry
-        server, _ = prometheus_client.start_http_server(port, address, registry)
+        with pytest.MonkeyPatch.context() as patched:
+            # it would ask DNS for the second address' name
+            patched.setattr("socket.getfqdn", lambda host: host)
+            server, _ = prometheus_client.start_http_server(port, address, registry)
         servers.append(server)
 
     def end(server: WSGIServer) -> None:

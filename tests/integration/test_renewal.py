@@ -275,6 +275,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pod, Pod]]:
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(app.metrics, "start_http_server", start)
+        # it would ask DNS for these addresses' names
+        patched.setattr("socket.getfqdn", lambda host: host)
         first = Pod(root, root / "pod-1", "127.3.0.1", (0, 0))
         ports = (first.port, int(scrapers[0][0].server_port))
         second = Pod(root, root / "pod-2", "127.3.0.2", ports)
