@@ -117,6 +117,10 @@ demo: $(VENV)/installed ## Show it all in ten minutes: rotate under load, scan, 
 rename: $(VENV)/installed ## Give the project another name, everywhere (NAME=orders)
 	@$(BIN)/python -m tools.rename
 
+.PHONY: reset
+reset: ## Begin anew in the cluster: everything as first deployed, with new secrets and no notes
+	@cluster/reset
+
 .PHONY: destroy
 destroy: ## Remove the kind cluster with everything in it
 	@cluster/destroy
