@@ -14,6 +14,15 @@ RUN_BY: dict[str, str] = {
     "chart/README.md": "tests/e2e/test_chart_readme.py",
     "docs/rotation.md": "tests/e2e/test_rotation.py",
     "docs/runbook.md": "tests/e2e/test_alerts.py",
+    "docs/workshop/1-environment.md": "tests/e2e/test_workshop.py",
+    "docs/workshop/2-access.md": "tests/e2e/test_workshop.py",
+    "docs/workshop/3-at-rest.md": "tests/e2e/test_workshop.py",
+    "docs/workshop/4-generations.md": "tests/e2e/test_workshop.py",
+    "docs/workshop/5-rotation.md": "tests/e2e/test_workshop.py",
+    "docs/workshop/6-leaks.md": "tests/e2e/test_workshop.py",
+    "docs/workshop/7-audit.md": "tests/e2e/test_workshop.py",
+    "docs/workshop/8-source.md": "tests/e2e/test_workshop.py",
+    "docs/workshop/README.md": "tests/e2e/test_workshop.py",
 }
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
