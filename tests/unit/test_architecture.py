@@ -69,7 +69,7 @@ def test_every_part_of_the_tree_is_there() -> None:
     assert [part for part in parts if not (ROOT / part).exists()] == []
 
 
-@pytest.mark.parametrize("page", ["architecture.md"])
+@pytest.mark.parametrize("page", ["architecture.md", "comparison.md"])
 def test_figures_are_those_of_the_benchmarks(page: str) -> None:
     measured = set(_figures((ROOT / "docs" / "benchmarks.md").read_text("utf-8")))
     text = (ROOT / "docs" / page).read_text("utf-8")
