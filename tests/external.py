@@ -48,7 +48,7 @@ def skip_without(**needed: str) -> None:
 
 def steps(block: Block) -> list[str]:
     """Return a block's commands, cut where a comment begins: there somebody waits, and goes on."""
-    return [step for step in re.split(r"(?m)^(?=# )", block.commands) if step.strip()]
+    return [step for step in re.split(r"(?m)^(?=# )", block.text) if step.strip()]
 
 
 class Shell:
@@ -106,7 +106,7 @@ class Shell:
 
         :raises AssertionError: a command failed; the shell has ended with it.
         """
-        text = commands.commands if isinstance(commands, Block) else commands
+        text = commands.text if isinstance(commands, Block) else commands
         self._count += 1
         script = self._scripts / str(self._count)
         script.write_text(text if as_it_stands else self.replace(text))

@@ -18,9 +18,7 @@ SECRETS = {
     "GENERATION": "1700000000",
 }
 #: And as much of the service's own keys.
-OWN = {
-    key.name: f"{key.name}-unit-4f1c9a7be2d36a85c0f7" for key in KEYS if key.name not in SECRETS
-}
+OWN = {key.name: f"{key.name}-unit-4f1c9a7be2d36a85c0f7" for key in KEYS if key.name not in SECRETS}
 SECRETS |= OWN
 
 

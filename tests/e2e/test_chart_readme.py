@@ -42,7 +42,7 @@ def installed(cluster: Cluster) -> Iterator[Installed]:
     image = {
         "registry.example.org/flask-app": repository,
         # of digits alone, it would be a number
-        "--set image.tag=0.1.0": f"--set-string image.tag={tag}",
+        "--set image.tag=0.2.0": f"--set-string image.tag={tag}",
     }
     walk = Walk("chart/README.md")
     gone = ("delete", "namespace", NAMESPACE, "--ignore-not-found")

@@ -72,7 +72,7 @@ def replaced(cluster: Cluster, image: str) -> dict[str, str]:
         "account_namespaces=flask-app": f"account_namespaces={HERE}",
         # the user's own
         "registry.example.org/flask-app": repository,
-        "--set image.tag=0.1.0": f"--set-string image.tag={tag}",
+        "--set image.tag=0.2.0": f"--set-string image.tag={tag}",
         "db.example.org": f"{database.NAME}.{OUTSIDE}.svc",
         "vault.example.org": f"{vault.NAME}.{OUTSIDE}.svc",
         "10.1.2.0/24": pods,
@@ -146,7 +146,7 @@ class Place:
         self.forget()
         installed = False
         for block in self.under(page, heading):
-            if not block.commands.startswith("helm upgrade"):
+            if not block.text.startswith("helm upgrade"):
                 self.shell.run(block)
                 continue
             with ThreadPoolExecutor(1) as pool:
@@ -380,7 +380,7 @@ def test_vaults_agent_with_the_kv_engine(place: Place) -> None:
 def commands(place: Place, page: str) -> list[str]:
     """Return the commands of the block with which one sees that it works."""
     (block,) = place.under(page, "To see that it works")
-    joined = block.commands.replace("\\\n", " ")
+    joined = block.text.replace("\\\n", " ")
     return [line for line in joined.splitlines() if line]
 
 

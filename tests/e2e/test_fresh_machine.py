@@ -136,7 +136,7 @@ def machine(
 
 def first_commands() -> list[str]:
     """Return the commands that README.md begins with."""
-    return blocks("README.md")[0].commands.splitlines()
+    return blocks("README.md")[0].text.splitlines()
 
 
 def requests() -> Block:
@@ -159,7 +159,7 @@ def test_it_serves(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
         shown.wait_for(re.escape(url()))
         # it is told a moment before it answers
         machine.run(f"until curl --silent --output /dev/null {url()}/livez; do sleep 0.1; done")
-        said = machine.run(requests().commands)
+        said = machine.run(requests().text)
         shown.press(CTRL_C)
         assert shown.end() == 130
     note, _ = json.JSONDecoder().raw_decode(said, said.index("{"))
@@ -171,7 +171,7 @@ def test_it_serves(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def url() -> str:
-    found = re.search(r"http://[^/]+", requests().commands)
+    found = re.search(r"http://[^/]+", requests().text)
     assert found
     return found[0]
 

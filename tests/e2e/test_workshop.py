@@ -102,7 +102,7 @@ def kill(group: int) -> None:
 
 def commands_of(one: Lab, cluster: Cluster) -> str:
     """Return the blocks of a lab, with a line after what each of them prints."""
-    text = "".join(f"{block.commands}echo '{END}'\n" for block in one.commands)
+    text = "".join(f"{block.text}echo '{END}'\n" for block in one.commands)
     return here(text, cluster.name, cluster.port)
 
 
@@ -135,7 +135,7 @@ def known(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """Begin in the known state, and return its objects; leave the cluster as the tests have it."""
     (block,) = README.under("Before each lab")
     assert README.left == []
-    shown = shell(cluster, block.commands, tmp_path_factory.mktemp("workshop") / "shown")
+    shown = shell(cluster, block.text, tmp_path_factory.mktemp("workshop") / "shown")
     assert shown.endswith(WELL)
     yield objects(cluster)
     cluster.kubectl("patch", "cronjob", "flask-app-keeper", "--patch", SUSPENDED)
@@ -158,7 +158,7 @@ def test_a_lab_goes_as_its_page_says(
 
     # a mess that no lab makes, but people do
     cluster.kubectl("scale", "deployment/flask-app", "--replicas", "1")
-    text = here(one.way_back.commands, cluster.name, cluster.port)
+    text = here(one.way_back.text, cluster.name, cluster.port)
     shown = shell(cluster, text, tmp_path / "back")
     print(shown)
     print(f"{one}: {done - began:.0f} s, and {time.monotonic() - done:.0f} s for the way back")

@@ -160,7 +160,7 @@ def under(page: str, heading: str) -> list[Block]:
     found = [
         block
         for block in blocks(page)
-        if block.heading == heading and not {"kubectl", "helm"} & set(block.commands.split())
+        if block.heading == heading and not {"kubectl", "helm"} & set(block.text.split())
     ]
     assert found, f"no commands under {heading}"
     return found
@@ -325,7 +325,7 @@ def test_the_stand_in_for_vaults_command_line_refuses_what_is_wrong(
 def first_password(place: Place) -> str:
     """Let Vault have a login of its own, and return the password that it had at first."""
     first, *others = under(VAULT_AGENT, "With the database engine")
-    before, unset, after = first.commands.partition("unset password\n")
+    before, unset, after = first.text.partition("unset password\n")
     assert unset
     place.shell.run(before)
     password = place.shell.value("password")

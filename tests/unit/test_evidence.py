@@ -10,7 +10,8 @@ from tests.e2e.planted.everything import EVERYTHING
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "evidence.md").read_text()
-TABLE = [line for line in PAGE.splitlines() if line.startswith("| ")][2:]
+PRACTICES = PAGE.partition("\n## ")[0]
+TABLE = [line for line in PRACTICES.splitlines() if line.startswith("| ")][2:]
 CODE = re.findall(r"`([^`]+)`", "\n".join(TABLE))
 
 

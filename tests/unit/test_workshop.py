@@ -47,11 +47,11 @@ def test_a_question_has_one_answer(one: Lab) -> None:
 @pytest.mark.parametrize("one", LABS, ids=str)
 def test_each_begins_with_the_projects_own_cluster_and_ends_in_the_known_state(one: Lab) -> None:
     # whatever was done before, and in whichever shell: labs stand alone
-    assert one.commands[0].commands.startswith(
+    assert one.commands[0].text.startswith(
         "export KUBECONFIG=$PWD/.local/cluster/flask-app/kubeconfig\n"
         "kubectl config set-context --current --namespace flask-app\n"
     )
-    assert one.way_back.commands == "make reset\nmake status\n"
+    assert one.way_back.text == "make reset\nmake status\n"
 
 
 def test_the_table_of_the_workshop_has_each_lab_with_its_name() -> None:
@@ -65,7 +65,7 @@ def test_a_program_that_not_every_laptop_has_is_in_no_lab() -> None:
     """What a page's commands begin with; jq, watch and openssl are not on all of them."""
     for page in (*PAGES, f"{FOLDER}/README.md"):
         for block in blocks(page):
-            assert not re.search(r"(?m)(^|[|(] *)(jq|watch|openssl|timeout|seq)\b", block.commands)
+            assert not re.search(r"(?m)(^|[|(] *)(jq|watch|openssl|timeout|seq)\b", block.text)
 
 
 PRINTED = """\
