@@ -37,6 +37,8 @@ _EXAMPLE: Final = rf"NAME=(?P<example>{'|'.join(EXAMPLES)})(?![A-Za-z0-9_-])"
 #: Not for this program to change: the examples, and whose work it was.
 LEFT_ALONE: Final = ("tools/rename.py", "LICENSE")
 
+#: What `make run` has kept under the old name can't be used under another; clusters' files can.
+AFRESH: Final = "rm -rf .local/postgres .local/secrets .local/database-admin"
 UNDO: Final = "git restore --staged --worktree ."
 
 # a letter that belongs to what stands before: \b and \n of an expression, %3D of a URL
@@ -244,7 +246,9 @@ def _report(root: Path, old: Name, new: Name, changed: int, moved: dict[str, str
     if (root / ".local" / "cluster" / old.text).is_dir():
         lines.append(f"The old name's cluster is still there: `CLUSTER={old.text} make destroy`.")
     if (root / ".local" / "postgres").is_dir():
-        lines.append("`make run` has the old name's notes still: `rm -rf .local/postgres`.")
+        lines.append(
+            f"`make run` has a database of the old name; afresh, without notes: `{AFRESH}`."
+        )
     return "\n".join(
         [*lines, f"Next: `git diff`, `make test`, `git commit --all`. `{UNDO}` undoes it."]
     )

@@ -27,7 +27,7 @@ CLEAN = {
         for name in ("image.yml", "tests.yml")
     },
     **{f"{folder}/__init__.py": '"""Nothing."""\n' for folder in ("app", "chart", "cluster")},
-    **{f"{folder}/__init__.py": '"""Nothing."""\n' for folder in ("local", "tests")},
+    **{f"{folder}/__init__.py": '"""Nothing."""\n' for folder in ("local", "tests", "tools")},
     "values.yaml": "one: 1\n",
 }
 

@@ -102,6 +102,19 @@ def test_the_command_that_it_says_undoes_it(project: Path) -> None:
     assert state(project) == before
 
 
+def test_what_is_left_of_the_old_name_on_this_machine_is_told(project: Path) -> None:
+    said = rename.rename(project, NEW.text)
+    assert ".local" not in said
+    assert "make destroy" not in said
+    git(project, "reset", "--quiet", "--hard")
+    (project / ".git" / "info" / "exclude").write_text("/.local/")
+    (project / ".local" / "cluster" / OLD.text).mkdir(parents=True)
+    (project / ".local" / "postgres").mkdir()
+    said = rename.rename(project, NEW.text)
+    assert f"`CLUSTER={OLD.text} make destroy`" in said
+    assert f"`{rename.AFRESH}`" in said
+
+
 @pytest.mark.parametrize(
     "through",
     [
@@ -281,7 +294,9 @@ def test_the_project_itself_has_the_longest_name_and_that_of_the_pages(
     texts = {path: text.decode(errors="replace") for path, text in state(folder).items()}
     shown = EXAMPLES[name == EXAMPLES[0]]
     assert f"(NAME={shown})" in texts["Makefile"]
-    others = {path: text.replace(f"NAME={shown}", "") for path, text in texts.items()}
+    # the old one may be made of the new one and a word that stands beside it somewhere
+    spared = re.compile(f"NAME={shown}|{new.text}")
+    others = {path: spared.sub("", text) for path, text in texts.items()}
     left = {path for path, text in others.items() if OWN.text in text or OWN.database in text}
     assert left <= set(LEFT_ALONE)
     assert sum(new.text in text for text in texts.values()) > 100
