@@ -105,7 +105,7 @@ audit: $(VENV)/installed ## Show who read or wrote its Secrets (AUDIT_ARGS='--fo
 	@cluster/audit $(AUDIT_ARGS)
 
 .PHONY: e2e
-e2e: $(VENV)/installed $(VENV)/browser ## Deploy to a cluster of its own and prove it (KEEP=1, E2E_ARGS=… for pytest)
+e2e: $(VENV)/installed $(VENV)/browser .venv-moto/installed ## Deploy to a cluster of its own and prove it (KEEP=1, E2E_ARGS=… for pytest)
 	$(E2E) $(BIN)/pytest --verbose \
 		--override-ini console_output_style=times tests/e2e $(E2E_ARGS)
 

@@ -277,7 +277,8 @@ def test_the_database_is_away(cluster: Cluster, history: History, follow: Follow
 #: In the database's pod: it needs no password, and no certificate that the pods trust.
 END_SESSIONS = """
 for process in /proc/[0-9]*; do
-  ! grep -q 'postgres[:] flask_app_' "$process/cmdline" || kill "${process#/proc/}"
+  ! grep -q 'postgres[:] flask_app_' "$process/cmdline" ||
+    kill "${process#/proc/}"
 done
 """
 

@@ -4,7 +4,7 @@ The machine is a container, once for root and once for somebody without rights. 
 network is cut off, and `make test` is run again: it fetches nothing, nor asks where it could.
 
 Each of the two runs all tests once, somebody with the network, and root without it; the other time
-it is a part. Whole runs of both, with and without, took twice as long and found no more.
+it is a part.
 """
 
 from __future__ import annotations

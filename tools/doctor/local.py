@@ -33,7 +33,7 @@ from .ports import port_line
 #: What a Chromium is called where a distribution installs it.
 CHROMIUM: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
-#: Measured: .venv takes 1.0 GB, .venv-moto 0.1, a Chromium of playwright's 0.3.
+#: Measured: .venv takes 1.0 GB, .venv-moto 0.1. Estimated: a Chromium of playwright's, 0.3.
 DISK: Final = 2
 #: What the packages with compiled code ask for: https://peps.python.org/pep-0600/
 GLIBC: Final = (2, 28)
