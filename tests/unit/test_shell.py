@@ -28,8 +28,8 @@ def test_it_remembers_functions_and_variables(shell: Shell) -> None:
 
 
 def test_its_commands_go_to_this_cluster_and_what_else_is_replaced(shell: Shell) -> None:
-    words = ".local/cluster/flask-app/ca.crt https://localhost:8443/api /etc/hosts $CLUSTER"
-    page = f"echo {words}"
+    others = "https://localhost:8443/api /etc/hosts $CLUSTER"
+    page = f"echo .local/cluster/flask-app/ca.crt {others}"
     told = ".local/cluster/another/ca.crt https://localhost:9999/api /dev/null another\n"
     assert shell.run(page) == told
 

@@ -580,7 +580,7 @@ def test_a_cluster_whose_key_is_gone(
     assert "CLUSTER=flask-app make destroy" in line["about"]
 
 
-@pytest.mark.parametrize(("name", "mark"), [("flask-app", "warning"), ("orders", "ok")])
+@pytest.mark.parametrize(("name", "mark"), [("flask-app", "warning"), ("parcel-post", "ok")])
 def test_a_cluster_of_another_folder(
     machine: Machine,
     capsys: pytest.CaptureFixture[str],
