@@ -20,7 +20,6 @@ PARTS: Final = ("Goal", "Commands", "What you should see", "Question", "Way back
 ANYTHING: Final = "…"
 
 _PART: Final = re.compile(r"(?m)^## (.*)\n((?:(?!^## ).*\n?)*)")
-_SEEN: Final = re.compile(r"(?ms)^```\n(.*?)^```$")
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,8 @@ def lab(page: str) -> Lab:
     commands, (way_back,) = walk.under("Commands"), walk.under("Way back")
     assert walk.left == [], f"nobody runs {walk.left[0]}"
     parts = dict(_PART.findall((ROOT / page).read_text("utf-8")))
-    seen = tuple(_SEEN.findall(parts["What you should see"]))
-    return Lab(page, parts, tuple(commands), seen, way_back)
+    seen = [block.text for block in Walk(page, "").under("What you should see")]
+    return Lab(page, parts, tuple(commands), tuple(seen), way_back)
 
 
 def missing(expected: str, printed: str) -> str | None:
