@@ -43,12 +43,10 @@ class Project:
         self.folder = folder
         self.cluster = Cluster(NAME, PORT, namespace=NAME, fullname=NAME, root=folder)
         self.began = time.monotonic()
-        git(folder.parent, "clone", "--quiet", ROOT, folder)
+        git(folder.parent, "clone", "--quiet", ROOT, folder)  # what is committed
         for name in (".venv", ".venv-moto"):
             # as after the first `make test`, without its downloads
             shutil.copytree(ROOT / name, folder / name, symlinks=True)
-            for mark in (folder / name).glob("[a-z]*ed"):
-                mark.touch()
 
     def run(self, commands: str) -> str:
         """Run what stands in a block, and return what it printed."""
@@ -68,6 +66,11 @@ class Project:
         )
         assert not done.returncode, f"{commands}: {done.stdout[-2000:]} {done.stderr[-2000:]}"
         return done.stdout
+
+    def is_installed(self) -> None:
+        """What the lock files name is there, whatever they are called after."""
+        for mark in (".venv/installed", ".venv/browser", ".venv-moto/installed"):
+            (self.folder / mark).touch()
 
     def follow(self, walk: Walk, heading: str, until: str = "") -> str:
         """Do what a section says, in its order: changes, and commands up to one."""
@@ -94,7 +97,9 @@ def project(tmp_path_factory: pytest.TempPathFactory, walk: Walk) -> Iterator[Pr
     """Clone, rename, add a secret, and deploy; remove the cluster in the end."""
     project = Project(tmp_path_factory.mktemp("copy") / NAME)
     try:
+        project.is_installed()
         project.follow(walk, "Its name")
+        project.is_installed()
         yield project
     finally:
         project.run("make destroy")

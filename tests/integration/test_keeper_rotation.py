@@ -36,6 +36,7 @@ from app.keeper.pods import Pods, PodsBehind
 from app.keeper.state import ANNOUNCED, IDLE, PROMOTED, State
 from app.secret_files import Redactor
 from app.settings import Settings
+from local.place import OWN_KEYS
 from tests.integration.conftest import Database
 from tests.integration.load import Load
 from tests.integration.service import free_port
@@ -391,18 +392,24 @@ def test_one_rotation_of_all_step_by_step(release: Release, pod: Pod, log: Log) 
     assert pod.knows(cookie)
 
 
+def changed(*more: str) -> list[str]:
+    """Return what a session key's rotation changes, as the page is told it."""
+    return sorted(["SECRET_KEY_FALLBACKS", *OWN_KEYS, *more])
+
+
 class Own:
     """A release whose Secret has two keys of the service's own; the page's are not among them."""
 
-    KEYS = ("INVITE_KEY", "LINK_KEY")
+    KEYS = ("A_KEY", "B_KEY")
 
     def __init__(self, release: Release) -> None:
         self._release = release
 
     def keep(self, *parts: str, **changes: Any) -> None:
-        self._release.keep(*parts, own_keys=self.KEYS, **changes)
+        keys = (*self._release.database.plan.own_keys, *self.KEYS)
+        self._release.keep(*parts, own_keys=keys, **changes)
 
-    def lines(self, key: str = "INVITE_KEY") -> list[str]:
+    def lines(self, key: str = "A_KEY") -> list[str]:
         return self._release.stored.text(key).splitlines()
 
 
@@ -423,7 +430,7 @@ def test_a_key_of_the_services_own_is_made_beside_those_that_are_there(
     assert made.data.keys() - before.data.keys() == set(Own.KEYS)
     assert State.of(made).generation > State.of(before).generation
     assert all(len(made.text(key)) == 64 for key in Own.KEYS)
-    assert made.text("INVITE_KEY") != made.text("LINK_KEY")
+    assert made.text("A_KEY") != made.text("B_KEY")
     assert made.text("SECRET_KEY") == before.text("SECRET_KEY")
     Own(release).keep()
     assert release.stored == made
@@ -432,19 +439,19 @@ def test_a_key_of_the_services_own_is_made_beside_those_that_are_there(
 def test_a_key_that_somebody_wrote_is_kept_and_rotated_from_then_on(
     release: Release, pod: Pod
 ) -> None:
-    release.write({"INVITE_KEY": "somebody-wrote-this-key-4c81e0"})
+    release.write({"A_KEY": "somebody-wrote-this-key-4c81e0-of-32-bytes"})
     own = Own(release)
     own.keep()
-    assert own.lines() == ["somebody-wrote-this-key-4c81e0"]
+    assert own.lines() == ["somebody-wrote-this-key-4c81e0-of-32-bytes"]
     own.keep(SESSION)
-    assert own.lines()[1:] == ["somebody-wrote-this-key-4c81e0"]
+    assert own.lines()[1:] == ["somebody-wrote-this-key-4c81e0-of-32-bytes"]
 
 
 def test_a_key_of_the_services_own_takes_the_session_keys_steps(
     release: Release, own: Own, pod: Pod, effects: Effects
 ) -> None:
     (old,) = own.lines()
-    other = own.lines("LINK_KEY")
+    other = own.lines("B_KEY")
     seen: list[list[str]] = []
     effects.at = lambda point: seen.append(own.lines()) if point == "before look" else None
     own.keep(SESSION)
@@ -452,7 +459,7 @@ def test_a_key_of_the_services_own_takes_the_session_keys_steps(
     assert announced[0] == old
     new = announced[1]
     assert own.lines() == seen[-1] == [new, old]
-    assert own.lines("LINK_KEY")[1:] == other
+    assert own.lines("B_KEY")[1:] == other
     release.assert_at_rest()
     own.keep(session_lifetime=0)
     assert own.lines() == [new]
@@ -490,7 +497,7 @@ def test_a_key_that_comes_in_the_middle_of_a_rotation_is_announced_before_it_is_
 
 def test_an_own_key_that_was_emptied_is_made_again(release: Release, own: Own, pod: Pod) -> None:
     own.keep(SESSION)
-    release.write({"INVITE_KEY": ""})
+    release.write({"A_KEY": ""})
     own.keep()
     assert len(own.lines()) == 1
     own.keep(SESSION)
@@ -501,8 +508,8 @@ def test_the_page_is_told_of_the_services_own_keys(release: Release, own: Own, p
     own.keep(SESSION)
     own.keep(session_lifetime=0)
     announced, promoted, _, retired = release.told()
-    assert announced[3] == retired[3] == ["INVITE_KEY", "LINK_KEY", "SECRET_KEY_FALLBACKS"]
-    assert promoted[3] == ["INVITE_KEY", "LINK_KEY", "SECRET_KEY", "SECRET_KEY_FALLBACKS"]
+    assert announced[3] == retired[3] == changed(*Own.KEYS)
+    assert promoted[3] == changed("SECRET_KEY", *Own.KEYS)
 
 
 def test_the_page_is_told_each_step(release: Release, pod: Pod) -> None:
@@ -510,23 +517,23 @@ def test_the_page_is_told_each_step(release: Release, pod: Pod) -> None:
     release.keep(*BOTH)
     promoted = release.state.generation
     release.keep(session_lifetime=0)
-    pair = ["DATABASE_PASSWORD", "DATABASE_USERNAME"]
+    pair = ("DATABASE_PASSWORD", "DATABASE_USERNAME")
     announced = release.told()[0][1]
     assert isinstance(announced, int)
     assert first < announced < promoted < release.state.generation
     assert release.told() == [
-        ("announced", announced, release.login.user, [*pair, "SECRET_KEY_FALLBACKS"], ""),
-        ("promoted", promoted, "", ["SECRET_KEY", "SECRET_KEY_FALLBACKS"], ""),
+        ("announced", announced, release.login.user, changed(*pair), ""),
+        ("promoted", promoted, "", changed("SECRET_KEY"), ""),
         ("revoked", promoted, old.user, [], ""),
         ("rotated", promoted, "", [], ""),
-        ("retired", release.state.generation, "", ["SECRET_KEY_FALLBACKS"], ""),
+        ("retired", release.state.generation, "", changed(), ""),
     ]
 
 
 def test_the_page_is_told_of_one_part_alone(release: Release, pod: Pod) -> None:
     release.keep(SESSION)
     announced, *_ = release.told()
-    assert announced[2:4] == ("", ["SECRET_KEY_FALLBACKS"])
+    assert announced[2:4] == ("", changed())
 
 
 @pytest.mark.parametrize(
@@ -626,7 +633,7 @@ def test_one_part_alone(
     if part == SESSION:
         assert same == {"DATABASE_USERNAME", "DATABASE_PASSWORD"}
     else:
-        assert same == {"SECRET_KEY", "SECRET_KEY_FALLBACKS"}
+        assert same == {"SECRET_KEY", *changed()}
 
 
 @pytest.mark.parametrize(("part", "expected"), [(SESSION, SESSION_ONLY), (DATABASE, DATABASE_ONLY)])

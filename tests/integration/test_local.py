@@ -19,6 +19,7 @@ import psutil
 import psycopg
 import pytest
 
+from local.place import OWN_KEYS
 from local.postgres import _unprivileged
 from tests.integration.service import free_port, listens
 
@@ -185,6 +186,7 @@ def test_secrets_stand_in_closed_files_in_the_kubelets_layout(running: Run) -> N
         "DATABASE_PASSWORD",
         "GENERATION",
         ".notes.json",
+        *OWN_KEYS,
     }
     assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
     assert stat.S_IMODE(generation.stat().st_mode) == 0o700

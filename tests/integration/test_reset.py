@@ -19,6 +19,7 @@ NEEDED = ("bash", "cat", "dirname", "grep", "make", "mkdir", "rm", "sed", "sh", 
 DOCKER = """
 echo "docker $*" >>"$ASKED"
 case "$1 $2" in
+  'inspect '*) echo "$MADE_BY" ;;
   'image inspect') [ "$3" != postgres:17 ] && echo sha256:0123456789abcdef ;;
   'exec '*) echo flask-app ;;
   'port '*) echo 127.0.0.1:8443 ;;
@@ -67,7 +68,9 @@ class Place:
     def environment(self, **variables: object) -> dict[str, str]:
         texts = {name: str(value) for name, value in variables.items()}
         home = os.environ.get("HOME", "/")
-        return {"PATH": str(self.programs), "HOME": home, "ASKED": str(self._asked), **texts}
+        made_by = self.clone / ".local" / "cluster" / "flask-app" / "encryption.yaml"
+        own = {"ASKED": str(self._asked), "MADE_BY": str(made_by)}
+        return {"PATH": str(self.programs), "HOME": home, **own, **texts}
 
     def reset(self, **variables: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -9,6 +9,8 @@ import re
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.git import git
 from tests.pages import ROOT, blocks
 
@@ -19,6 +21,9 @@ TEXT = (ROOT / PAGE).read_text("utf-8")
 ASKING = ("app", "cluster", "local", "tests")
 
 
+@pytest.mark.skipif(
+    (ROOT / "app" / "views" / "invites.py").exists(), reason="this project went that way already"
+)
 def test_each_change_applies_as_it_stands(tmp_path: Path) -> None:
     for name in ("app", "chart", "tests"):
         shutil.copytree(ROOT / name, tmp_path / name)

@@ -41,7 +41,8 @@ class Origin:
 
         Each is named as `flask-app-secrets/SECRET_KEY` is.
         """
-        named = {self.keys[file]: data.get(self.keys[file]) for file in CONFIDENTIAL}
+        keys = [self.keys[file] for file in CONFIDENTIAL if file in self.keys]
+        named = {key: data.get(key) for key in keys}
         return [
             Secret(f"{self.name}/{key}", value.decode()) for key, value in named.items() if value
         ]

@@ -6,7 +6,7 @@ import pytest
 
 from app.keys import KEYS
 from app.secret_files import Folder, SecretError
-from tests.mount import Mount
+from tests.mount import OWN, Mount
 
 
 def test_fallbacks_are_one_a_line(mount: Mount) -> None:
@@ -26,7 +26,7 @@ def test_optional_keys_may_be_missing(mount: Mount) -> None:
 
 def test_public_keys_are_not_confidential(mount: Mount) -> None:
     names = {secret.name for secret in Folder(mount.folder, KEYS).read().confidential()}
-    assert names == {"SECRET_KEY", "DATABASE_PASSWORD"}
+    assert names == {"SECRET_KEY", "DATABASE_PASSWORD", *OWN}
 
 
 @pytest.mark.parametrize("generation", ["yesterday", "-1", "1.5", "9" * 30, "1700000000000"])
