@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 
 from tests.e2e.sources.source import Source
+from tests.mount import OWN
 
 NAME = "shop-credentials"
 
@@ -16,6 +17,7 @@ KEYS: Mapping[str, str] = {
     "SECRET_KEY_FALLBACKS": "session-key-fallbacks",
     "DATABASE_USERNAME": "username",
     "DATABASE_PASSWORD": "password",
+    **{name: name for name in OWN},
 }
 
 

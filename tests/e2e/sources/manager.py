@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 from app.secret_files import Secret
 from tests.e2e.cluster import Cluster
+from tests.mount import OWN
 
 #: The objects, and the keys in each.
 OBJECTS: Mapping[str, tuple[str, ...]] = {
-    "shop/session": ("SECRET_KEY", "SECRET_KEY_FALLBACKS"),
+    "shop/session": ("SECRET_KEY", "SECRET_KEY_FALLBACKS", *OWN),
     "shop/database": ("DATABASE_USERNAME", "DATABASE_PASSWORD"),
 }
 
@@ -41,7 +42,8 @@ class Manager:
                 f"PASSWORD '{login['DATABASE_PASSWORD']}'"
             )
             self._logins.append(login)
-        self.values["SECRET_KEY"] = secrets.token_urlsafe(32)
+        for name in ("SECRET_KEY", *OWN):
+            self.values[name] = secrets.token_urlsafe(32)
         self.values["SECRET_KEY_FALLBACKS"] = ""
         self.next_login()
 
@@ -82,5 +84,5 @@ class Manager:
 
     def needles(self) -> list[Secret]:
         """Return what nobody may see."""
-        names = ("SECRET_KEY", "SECRET_KEY_FALLBACKS", "DATABASE_PASSWORD")
+        names = ("SECRET_KEY", "SECRET_KEY_FALLBACKS", "DATABASE_PASSWORD", *OWN)
         return [Secret(f"manager/{name}", self.values[name]) for name in names if self.values[name]]
