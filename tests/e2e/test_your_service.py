@@ -68,7 +68,7 @@ class Project:
         return done.stdout
 
     def is_installed(self) -> None:
-        """What the lock files name is there, whatever they are called after."""
+        """Take for installed what the lock files name: renamed, they are newer, and name the same."""
         for mark in (".venv/installed", ".venv/browser", ".venv-moto/installed"):
             (self.folder / mark).touch()
 
