@@ -1,7 +1,8 @@
 """Each lab of the workshop on a real cluster: its page's commands, what is seen, and the way back.
 
 A lab is one shell, as it is for those who do it. What its page leaves behind is found: after its
-way back, the cluster has the objects that it had before the first lab, and no others.
+way back, the cluster has the objects that it had before the first lab, and no others. That takes a
+minute: only those that turn the release upside down go it, and with WHOLE=1 all of them.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ LABS = [
     lab("docs/workshop/7-audit.md"),
     lab("docs/workshop/8-source.md"),
 ]
+
+#: What goes its way back each time.
+LEFT_BEHIND = [LABS[number - 1].page for number in (1, 5, 8)]
 
 #: How long the machine may take for a lab, in seconds: people have ten minutes.
 LIMIT = 600
@@ -155,6 +159,9 @@ def test_a_lab_goes_as_its_page_says(
         line = missing(here(expected, cluster.name, cluster.port), printed)
         assert line is None, f"{block} does not print: {line}"
     assert not [value for value in secret | values(cluster) if value in shown]
+
+    if one.page not in LEFT_BEHIND and os.environ.get("WHOLE") != "1":
+        return
 
     # a mess that no lab makes, but people do
     cluster.kubectl("scale", "deployment/flask-app", "--replicas", "1")
