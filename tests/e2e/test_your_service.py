@@ -1,8 +1,8 @@
 """The way of somebody who starts from the README alone, in a copy, on a cluster of its own.
 
 The copy is renamed, gets a secret of its own and a token of somebody else's, as the page says and
-in its words; the secret is rotated under load, and looked for. In between, the renamed project's own
-`make e2e` is run on that cluster: the tests that go first, and with WHOLE=1, on a new one, all.
+in its words; the secret is rotated under load, and looked for. In between, the renamed project's
+own `make e2e` is run on that cluster: the tests that go first, and with WHOLE=1, on a new one, all.
 """
 
 from __future__ import annotations
