@@ -24,6 +24,7 @@ from tests.chart.conftest import (
     secret_volumes,
     source_of,
 )
+from tests.mount import OWN
 
 REQUIRED = {key.name for key in KEYS if key.required}
 ALL = {key.name for key in KEYS}
@@ -91,6 +92,7 @@ def test_the_keys_may_be_called_otherwise(render: Render) -> None:
         "DATABASE_USERNAME": "username",
         "DATABASE_PASSWORD": "password",
         "GENERATION": "GENERATION",
+        **{name: name for name in OWN},
     }
 
 
