@@ -47,6 +47,7 @@ bench-rotation: $(VENV)/installed ## Measure rotations on kind, in 15 minutes, i
 .PHONY: lint
 lint: $(VENV)/installed .venv-checkov/installed ## Check style, types, secrets, workflows, and the chart (that with helm)
 	@$(BIN)/pre-commit run --all-files --hook-stage manual
+	@$(BIN)/pytest --quiet -m lint tests/unit/test_habits.py
 	@tests/chart/lint
 
 .PHONY: hooks

@@ -91,12 +91,14 @@ def pre_commit(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
     return in_clone(folder, str(ROOT / ".venv" / "bin" / "python"), "-m", "pre_commit", *arguments)
 
 
+@pytest.mark.lint
 def test_lint_finds_nothing_where_there_is_nothing(clone: Path) -> None:
     done = pre_commit(clone, "run", "--all-files", "--hook-stage", "manual")
     assert done.returncode == 0, done.stdout
     assert "Skipped" not in done.stdout
 
 
+@pytest.mark.lint
 def test_lint_finds_every_fault(clone: Path) -> None:
     for file, fault in FAULTS.values():
         with (clone / file).open("a") as text:
@@ -116,6 +118,7 @@ def test_every_hook_is_seen_to_fail() -> None:
     assert all(hook["entry"].startswith(".venv/bin/") for hook in hooks.values())
 
 
+@pytest.mark.lint
 def test_a_commit_with_a_secret_is_refused(clone: Path) -> None:
     assert pre_commit(clone, "install").returncode == 0
     clean = in_clone(clone, "git", "commit", "--message", "Begin")
