@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from ..secret_files import Redactor
 from .access import Access
 from .certificates import due_at, expires_at
 from .objects import SecretObjects, StoredSecret
 from .plan import PARTS, Plan
-from .pods import Pods
+from .pods import Pod, Pods
 from .state import IDLE, SESSION_KEY, State
+
+#: How long a pod that does not answer is asked again, in seconds: network rules take a few.
+PATIENCE: Final = 10.0
+PAUSE: Final = 1.0
 
 
 def status(objects: SecretObjects, plan: Plan) -> Mapping[str, Any]:
@@ -38,9 +43,20 @@ def status(objects: SecretObjects, plan: Plan) -> Mapping[str, Any]:
                 "role": pod.role,
                 "problem": pod.problem,
             }
-            for pod in Pods(plan.service, plan.wait_seconds).look()
+            for pod in _look(plan)
         ],
     }
+
+
+def _look(plan: Plan) -> list[Pod]:
+    """Look at the pods, and again while one does not answer: this pod's own network may be new."""
+    pods = Pods(plan.service, plan.wait_seconds)
+    deadline = time.monotonic() + min(plan.wait_seconds, PATIENCE)
+    while True:
+        found = pods.look()
+        if not any(pod.problem for pod in found) or time.monotonic() >= deadline:
+            return found
+        time.sleep(PAUSE)
 
 
 def _service(stored: StoredSecret, interval: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from app.keeper.keeper import Keeper
 from app.keeper.kubernetes_secrets import KubernetesSecrets
 from app.keeper.objects import NO_NOTES, Conflict, SecretObjects, StoredSecret
 from app.keeper.plan import PARTS
+from app.keeper.pods import Pod, Pods
 from app.keeper.settings import plan_from
 from app.secret_files import Redactor
 from tests.unit.keeper.test_settings import ENVIRONMENT
@@ -178,3 +179,20 @@ def test_rotate_without_a_part_is_all_of_them(monkeypatch: pytest.MonkeyPatch) -
         arguments = command_line("keeper").parse_args(line.split())
         assert do(arguments, Empty, plan_from(ENVIRONMENT), Redactor()) == 0
     assert asked == [((), False), (PARTS, False), (("database",), False), (("session",), True)]
+
+
+def test_a_pod_is_asked_again_while_the_way_to_it_is_new(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    silent = Pod("127.0.0.1", "one", {}, "a", problem="does not answer")
+    looks = [[silent], [replace(silent, problem="")], [silent]]
+    monkeypatch.setattr(Pods, "look", lambda self: looks.pop(0))
+    monkeypatch.setattr("app.keeper.status.PAUSE", 0)
+    arguments = command_line("keeper").parse_args(["status"])
+    assert do(arguments, Empty, plan_from(ENVIRONMENT), Redactor()) == 0
+    assert [pod["problem"] for pod in json.loads(capsys.readouterr().out)["pods"]] == [""]
+    # and not for ever
+    monkeypatch.setattr("app.keeper.status.PATIENCE", 0)
+    assert do(arguments, Empty, plan_from(ENVIRONMENT), Redactor()) == 0
+    (told,) = json.loads(capsys.readouterr().out)["pods"]
+    assert told["problem"] == "does not answer"
