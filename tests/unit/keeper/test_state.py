@@ -101,8 +101,10 @@ def test_an_empty_own_key_is_not_there(values: Mapping[str, str]) -> None:
     assert State.of(stored(values, {"fallbacks-INVITE_KEY": "coming"})).rings == {}
 
 
-def test_a_key_without_a_note_is_nobodys() -> None:
-    assert State.of(stored({"INVITE_KEY": "a"})).rings == {}
+@pytest.mark.parametrize("key", ["INVITE_KEY", "step", "fallbacks"])
+def test_a_key_without_a_note_of_its_own_is_nobodys(key: str) -> None:
+    notes = {"step": ANNOUNCED, "fallbacks": "coming"}
+    assert State.of(stored({key: "a"}, notes)).rings == {}
 
 
 @pytest.mark.parametrize(

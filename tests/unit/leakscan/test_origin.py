@@ -52,3 +52,10 @@ def test_user_names_and_what_is_empty_are_not_looked_for() -> None:
         "shop/session-key": "Zk3-signing",
         "shop/password": "pW-9f81",  # pragma: allowlist secret
     }
+
+
+def test_a_key_that_is_not_brought_is_not_looked_for() -> None:
+    (found,) = Origin("shop", {"SECRET_KEY": "session-key"}).confidential(
+        {"session-key": b"Zk3-signing", "other": b"pW-9f81"}
+    )
+    assert found.name == "shop/session-key"
