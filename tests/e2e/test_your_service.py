@@ -156,7 +156,7 @@ def test_a_token_of_somebody_elses_is_given_and_followed(project: Project, walk:
     assert in_a_pod(cluster) == given(cluster)
     before = given(cluster)
     pods = restarts(cluster, "service")
-    project.run(next(block.text for block in walk.under(title) if "give" in block.text))
+    project.run(next(block.text for block in walk.under(title) if "give KEY=" in block.text))
     assert given(cluster) != before
     deadline = time.monotonic() + 30
     while in_a_pod(cluster) != given(cluster):
