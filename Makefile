@@ -34,7 +34,7 @@ TEST_ENV := GOGC=800 PYTHONDEVMODE=1 PYTHONMALLOC=default PYTHONDONTWRITEBYTECOD
 
 .PHONY: test
 test: $(VENV)/installed $(VENV)/browser .venv-moto/installed ## Run the unit, integration and chart tests (TEST_ARGS=… for pytest)
-	$(TEST_ENV) $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal $(TEST_ARGS)
+	$(TEST_ENV) $(BIN)/pytest --numprocesses auto --dist worksteal $(TEST_ARGS)
 
 .PHONY: bench
 bench: $(VENV)/installed ## Measure the service, in 4 minutes, and write docs/benchmarks.md

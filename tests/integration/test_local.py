@@ -129,6 +129,13 @@ def used(tmp_path_factory: pytest.TempPathFactory, wait_for: WaitFor) -> Path:
 
 
 @pytest.fixture
+def again(used: Path, folder: Path) -> Path:
+    """Return a folder where one ran before: another start of it is a quick one."""
+    subprocess.run(["cp", "-a", used, folder], check=True)  # with its owners
+    return folder
+
+
+@pytest.fixture
 def run(folder: Path, wait_for: WaitFor) -> Iterator[Callable[..., Run]]:
     """Return a function that starts one and waits until it answers."""
     runs: list[Run] = []
@@ -238,6 +245,7 @@ def test_the_database_asks_everybody_for_a_password(running: Run) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.usefixtures("again")
 def test_every_way_to_end_it_ends_all_of_it(run: Callable[..., Run], number: int) -> None:
     one = run()
     processes = one.processes()
@@ -245,6 +253,7 @@ def test_every_way_to_end_it_ends_all_of_it(run: Callable[..., Run], number: int
     assert not alive(processes)
 
 
+@pytest.mark.usefixtures("again")
 def test_starts_again_after_it_was_killed(run: Callable[..., Run]) -> None:
     one = run()
     one.request("/api/notes", {"text": "kept"})
@@ -256,6 +265,7 @@ def test_starts_again_after_it_was_killed(run: Callable[..., Run]) -> None:
     assert not alive(others)
 
 
+@pytest.mark.usefixtures("again")
 def test_a_second_signal_does_not_leave_half_of_it(run: Callable[..., Run]) -> None:
     one = run()
     processes = one.processes()
@@ -265,16 +275,13 @@ def test_a_second_signal_does_not_leave_half_of_it(run: Callable[..., Run]) -> N
     assert not alive(processes)
 
 
-def test_a_leftover_pid_of_another_process_is_left_alone(
-    run: Callable[..., Run], folder: Path
-) -> None:
-    run().stop()
+def test_a_leftover_pid_of_another_process_is_left_alone(again: Path) -> None:
     with subprocess.Popen(["sleep", "600"]) as other:
         try:
-            (folder / ".local" / "gunicorn.pid").write_text(f"{other.pid}\n")
+            (again / ".local" / "gunicorn.pid").write_text(f"{other.pid}\n")
             lines = f"{other.pid}\n/nowhere\n0\n5432\n/nowhere\n\n"
-            (folder / ".local" / "postgres" / "data" / "postmaster.pid").write_text(lines)
-            Run(folder).process.wait(60)
+            (again / ".local" / "postgres" / "data" / "postmaster.pid").write_text(lines)
+            Run(again).process.wait(60)
             assert other.poll() is None
         finally:
             other.kill()
@@ -351,12 +358,9 @@ def break_administrator(local: Path) -> None:
     "damage",
     [break_data, break_control_file, break_postgres, lose_administrator, break_administrator],
 )
-def test_a_broken_folder_is_one_sentence(
-    used: Path, folder: Path, damage: Callable[[Path], None]
-) -> None:
-    subprocess.run(["cp", "-a", used, folder], check=True)  # with its owners
-    damage(folder / ".local")
-    assert "`rm -rf .local` starts afresh, without the notes" in refused(folder)
+def test_a_broken_folder_is_one_sentence(again: Path, damage: Callable[[Path], None]) -> None:
+    damage(again / ".local")
+    assert "`rm -rf .local` starts afresh, without the notes" in refused(again)
 
 
 def test_a_file_in_the_place_of_the_folder_is_one_sentence(folder: Path) -> None:
@@ -365,12 +369,12 @@ def test_a_file_in_the_place_of_the_folder_is_one_sentence(folder: Path) -> None
 
 
 def test_lost_secrets_are_made_anew_and_the_notes_stay(
-    run: Callable[..., Run], folder: Path
+    run: Callable[..., Run], again: Path
 ) -> None:
     one = run()
     one.request("/api/notes", {"text": "kept"})
     one.stop()
-    (folder / ".local" / "secrets" / "..data").unlink()
+    (again / ".local" / "secrets" / "..data").unlink()
     assert [note["text"] for note in run().request("/api/notes")["notes"]] == ["kept"]  # type: ignore[index]
 
 
