@@ -81,6 +81,7 @@ def definitions_in(folder: Path) -> Definitions:
                         api = f"{spec['group']}/{version['name']}"
                         schema = version["schema"]["openAPIV3Schema"]
                         found[api, spec["names"]["kind"]] = schema
+    assert found, f"CRD_DIR: there is no CustomResourceDefinition in {folder.absolute()}"
     return found
 
 

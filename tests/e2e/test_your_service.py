@@ -57,10 +57,14 @@ class Project:
             for name, value in {**os.environ, **ENVIRONMENT}.items()
             if name not in named and "MAKE" not in name
         }
+        environment |= {"HTTPS_PORT": PORT, "E2E_PORT": E2E_PORT}
+        if definitions := environment.get("CRD_DIR"):
+            # a relative one is seen from here, not from the copy
+            environment["CRD_DIR"] = str(Path(definitions).absolute())
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", commands],
             cwd=self.folder,
-            env={**environment, "HTTPS_PORT": PORT, "E2E_PORT": E2E_PORT},
+            env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
