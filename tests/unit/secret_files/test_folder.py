@@ -315,8 +315,11 @@ def test_no_pair_of_100_000_reads_is_torn(
 ) -> None:
     writing_since = writing(layout)
     source = Folder(tmp_path, PAIR)
-    seen = set()
-    for _ in range(100_000):
+    seen: set[int] = set()
+    reads, deadline = 0, time.monotonic() + 60
+    # and more, where the writer had no turn to rest: plain files are whole then alone
+    while reads < 100_000 or (len(seen) <= 3 and time.monotonic() < deadline):
+        reads += 1
         since = writing_since.value
         try:
             found = source.read()
