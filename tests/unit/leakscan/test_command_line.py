@@ -31,7 +31,9 @@ class Scan:
     def __init__(self, progress):
         self.progress = progress
     def report(self):
-        time.sleep(seconds)
+        # a signal that comes just before a sleep is heeded after it
+        for _ in range(int(seconds * 20)):
+            time.sleep(0.05)
         secret = Secret("flask-app-secrets/KEY", "the-value-of-this-test-4f1c")
         return scan(target_for(secret), [Place("group", "place", read)], self.progress)
 
