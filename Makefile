@@ -23,8 +23,8 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: $(VENV)/installed ## Serve on http://127.0.0.1:8080 with a PostgreSQL of its own (PORT=…)
-	@$(BIN)/python -m local
+run: $(VENV)/run ## Serve on http://127.0.0.1:8080 with a PostgreSQL of its own (PORT=…)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m local
 
 # GOGC: Helm's engine, which is in Go, would collect its garbage after every rendering.
 # PYTHONMALLOC: development mode would guard memory, too, which is for code in C: none is here.
@@ -33,40 +33,44 @@ run: $(VENV)/installed ## Serve on http://127.0.0.1:8080 with a PostgreSQL of it
 TEST_ENV := GOGC=800 PYTHONDEVMODE=1 PYTHONMALLOC=default PYTHONDONTWRITEBYTECODE= PYTHONWARNINGS=error
 
 .PHONY: test
-test: $(VENV)/installed $(VENV)/browser .venv-moto/installed ## Run the unit, integration and chart tests (TEST_ARGS=… for pytest)
+test: $(VENV)/dev $(VENV)/browser .venv-moto/moto ## Run the unit, integration and chart tests (TEST_ARGS=… for pytest)
 	$(TEST_ENV) $(BIN)/pytest --numprocesses auto --dist worksteal $(TEST_ARGS)
 
 .PHONY: bench
-bench: $(VENV)/installed ## Measure the service, in 4 minutes, and write docs/benchmarks.md
+bench: $(VENV)/dev ## Measure the service, in 4 minutes, and write docs/benchmarks.md
 	$(BIN)/python -m tests.bench
 
 .PHONY: bench-rotation
-bench-rotation: $(VENV)/installed ## Measure rotations on kind, in 15 minutes, into docs/benchmarks.md
+bench-rotation: $(VENV)/dev ## Measure rotations on kind, in 15 minutes, into docs/benchmarks.md
 	$(E2E) $(BIN)/python -m tests.bench.rotation
 
 .PHONY: lint
-lint: $(VENV)/installed .venv-checkov/installed ## Check style, types, secrets, workflows, and the chart (that with helm)
+lint: $(VENV)/dev .venv-checkov/checkov ## Check style, types, secrets, workflows, and the chart (that with helm)
 	@$(BIN)/pre-commit run --all-files --hook-stage manual
 	@$(BIN)/pytest --quiet -m lint tests/unit/test_habits.py
 	@tests/chart/lint
 
 .PHONY: hooks
-hooks: $(VENV)/installed ## Let git look for secrets and faults of style before each commit
+hooks: $(VENV)/dev ## Let git look for secrets and faults of style before each commit
 	@$(BIN)/pre-commit install
 
 .PHONY: chart-docs
-chart-docs: $(VENV)/installed ## Write chart/README.md and chart/values.schema.json from chart/values.yaml
+chart-docs: $(VENV)/dev ## Write chart/README.md and chart/values.schema.json from chart/values.yaml
 	$(BIN)/python -m chart.docs
 
-LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	--custom-compile-command 'make lock'
+COMPILE = $(PYTHON) -m tools.install uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	--generate-hashes --custom-compile-command 'make lock'
+OF_DEV := --constraint requirements/dev.txt
 
 .PHONY: lock
-lock: $(VENV)/installed ## Pin the newest versions that pyproject.toml allows, with hashes
-	$(BIN)/uv pip compile pyproject.toml $(LOCK) --output-file requirements/service.txt
-	$(BIN)/uv pip compile pyproject.toml --group dev $(LOCK) --output-file requirements/dev.txt
-	$(BIN)/uv pip compile --group pyproject.toml:checkov $(LOCK) --output-file requirements/checkov.txt
-	$(BIN)/uv pip compile --group pyproject.toml:moto $(LOCK) --output-file requirements/moto.txt
+lock: ## Pin the newest versions that pyproject.toml allows, with hashes
+	@$(NEEDS_PYTHON)
+	$(COMPILE) --group pyproject.toml:uv --output-file requirements/uv.txt
+	$(COMPILE) pyproject.toml --group dev --output-file requirements/dev.txt
+	$(COMPILE) pyproject.toml --group run $(OF_DEV) --output-file requirements/run.txt
+	$(COMPILE) pyproject.toml $(OF_DEV) --output-file requirements/service.txt
+	$(COMPILE) --group pyproject.toml:checkov --output-file requirements/checkov.txt
+	$(COMPILE) --group pyproject.toml:moto --output-file requirements/moto.txt
 
 .PHONY: doctor
 doctor: ## See what this machine has and lacks, and where to get it (DOCTOR_ARGS=--json)
@@ -86,37 +90,38 @@ deploy: ## Make the cluster, build the image, install or upgrade the release (HT
 	@cluster/deploy
 
 .PHONY: status
-status: $(VENV)/installed ## Show what is deployed, or what `make run` serves: ages, pods, what is due
+status: $(VENV)/run ## Show what is deployed, or what `make run` serves: ages, pods, what is due
 	@cluster/status
 
 .PHONY: rotate
-rotate: $(VENV)/installed ## Rotate what is deployed, or what `make run` serves (PARTS=…)
+rotate: $(VENV)/run ## Rotate what is deployed, or what `make run` serves (PARTS=…)
 	@cluster/rotate
 
 .PHONY: give
-give: $(VENV)/installed ## Write a secret of somebody else's, KEY=…, from the input; it is not shown
+give: $(VENV)/run ## Write a secret of somebody else's, KEY=…, from the input; it is not shown
 	@cluster/give
 
 .PHONY: leak-scan
-leak-scan: $(VENV)/installed ## Look for the secrets of what is deployed (SCAN_ARGS='--rotate --json FILE')
+leak-scan: $(VENV)/run ## Look for the secrets of what is deployed (SCAN_ARGS='--rotate --json FILE')
 	@$(BIN)/python -m tests.e2e.leakscan $(SCAN_ARGS)
 
 .PHONY: audit
-audit: $(VENV)/installed ## Show who read or wrote its Secrets (AUDIT_ARGS='--follow --since 1h --help')
+audit: $(VENV)/run ## Show who read or wrote its Secrets (AUDIT_ARGS='--follow --since 1h --help')
 	@cluster/audit $(AUDIT_ARGS)
 
 .PHONY: e2e
-e2e: $(VENV)/installed $(VENV)/browser .venv-moto/installed ## Deploy to a cluster of its own and prove it (KEEP=1, E2E_ARGS=… for pytest)
+e2e: $(VENV)/dev $(VENV)/browser .venv-moto/moto ## Deploy to a cluster of its own and prove it (KEEP=1, E2E_ARGS=… for pytest)
 	$(E2E) $(BIN)/pytest --verbose \
 		--override-ini console_output_style=times tests/e2e $(E2E_ARGS)
 
 .PHONY: demo
-demo: $(VENV)/installed ## Show it all in ten minutes: rotate under load, scan, plant a leak (YES=1 OPEN=0)
+demo: $(VENV)/run ## Show it all in ten minutes: rotate under load, scan, plant a leak (YES=1 OPEN=0)
 	@$(BIN)/python -m tests.e2e.demo
 
 .PHONY: rename
-rename: $(VENV)/installed ## Give the project another name, everywhere (NAME=orders)
-	@$(BIN)/python -m tools.rename
+rename: ## Give the project another name, everywhere (NAME=orders)
+	@$(NEEDS_PYTHON)
+	@$(PYTHON) -m tools.rename
 
 .PHONY: reset
 reset: ## Begin anew in the cluster: everything as first deployed, with new secrets and no notes
@@ -127,15 +132,15 @@ destroy: ## Remove the kind cluster with everything in it
 	@cluster/destroy
 
 # once, whatever comes of it: it says what to do where none can be had
-$(VENV)/browser: $(VENV)/installed
+$(VENV)/browser: $(VENV)/dev
 	@$(BIN)/python -m tests.browser
 	@touch $@
 
-$(VENV)/installed: requirements/dev.txt
-.venv-checkov/installed: requirements/checkov.txt
-.venv-moto/installed: requirements/moto.txt
-%/installed:
+# Each mark has its lock file's name, and is new once its environment holds what that names.
+$(VENV)/run: requirements/run.txt
+$(VENV)/dev: requirements/dev.txt
+.venv-moto/moto: requirements/moto.txt
+.venv-checkov/checkov: requirements/checkov.txt
+$(VENV)/run $(VENV)/dev .venv-moto/moto .venv-checkov/checkov:
 	@$(NEEDS_PYTHON)
-	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
-	@touch $@
+	@$(PYTHON) -m tools.install $@

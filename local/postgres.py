@@ -108,6 +108,7 @@ class Postgres:
                 *(str(PROGRAMS / "initdb"), "--pgdata", str(new), "--username", self._user),
                 *("--pwfile", password_file.name, "--auth", "scram-sha-256"),
                 *("--encoding", "UTF8", "--locale", "C", "--no-instructions"),
+                "--no-sync",  # seconds; after a power cut in the first minute, begin afresh
             )
         if made.returncode:
             raise Problem(f"PostgreSQL could not make {new}: {_last_line(made.stdout)}")

@@ -74,7 +74,7 @@ class Project:
 
     def is_installed(self) -> None:
         """Take for installed what the lock files name, which are newer once they are renamed."""
-        for mark in (".venv/installed", ".venv/browser", ".venv-moto/installed"):
+        for mark in (".venv/run", ".venv/dev", ".venv/browser", ".venv-moto/moto"):
             (self.folder / mark).touch()
 
     def follow(self, walk: Walk, heading: str, until: str = "") -> str:

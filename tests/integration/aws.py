@@ -39,7 +39,7 @@ class Refused(Exception):
 @contextmanager
 def moto_server(output: Path, wait_for: Callable[..., None]) -> Iterator[int]:
     """Run moto's server on a free port of this machine, and nothing of the user's with it."""
-    assert PROGRAM.exists(), f"{PROGRAM} is missing: run `make .venv-moto/installed`"
+    assert PROGRAM.exists(), f"{PROGRAM} is missing: run `make .venv-moto/moto`"
     port = free_port()
     command = [str(PROGRAM), "--host", "127.0.0.1", "--port", str(port)]
     with output.open("wb") as file:

@@ -140,7 +140,7 @@ def test_an_old_python_does_not_count(clone: Path, programs: Path) -> None:
     add(programs, "python3", "exit 1")
     add(programs, "python3.12", "exit 0")
     done = make(clone, programs, "--dry-run", "run")
-    assert "python3.12 -m venv .venv" in done.stdout
+    assert "python3.12 -m tools.install .venv/run" in done.stdout
 
 
 def test_make_lists_every_target(clone: Path, programs: Path) -> None:
@@ -234,7 +234,7 @@ def cluster(programs: Path, clone: Path) -> dict[str, Any]:
     for name, script in (("docker", DOCKER), ("kind", KIND), ("kubectl", KUBECTL), ("helm", HELM)):
         add(programs, name, script)
     (clone / ".venv").mkdir()
-    (clone / ".venv" / "installed").touch()
+    (clone / ".venv" / "run").touch()
     log = clone / "keeper.log"
     log.write_text("".join(f"{json.dumps(line)}\n" for line in KEEPER))
     here = made_by(clone)

@@ -1,4 +1,4 @@
-"""`make test` where all is installed already: it fetches nothing."""
+"""What `make run` and `make test` install, and that they fetch nothing where it is installed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,14 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-#: What the Makefile makes as it installs, in order.
-MADE = [".venv/installed", ".venv/browser", ".venv-moto/installed"]
+#: The marks that the Makefile makes as it installs, in order.
+MADE = [".venv/run", ".venv/dev", ".venv/browser", ".venv-moto/moto"]
+
+#: A program that notes how it is called, and makes the mark that it is asked for.
+PROGRAM = """#!/bin/sh
+echo "$(basename "$0") $*" >>called
+[ "$2" != tools.install ] || touch "$3"
+"""
 
 
 @pytest.fixture
@@ -23,8 +29,8 @@ def clone(tmp_path: Path) -> Path:
     for name in (".venv", ".venv-moto"):
         folder = tmp_path / name / "bin"
         folder.mkdir(parents=True)
-        for program in ("python", "pip", "pytest"):
-            (folder / program).write_text(f'#!/bin/sh\necho "{program} $*" >>"{tmp_path}/called"\n')
+        for program in ("python", "pytest"):
+            (folder / program).write_text(PROGRAM)
             (folder / program).chmod(0o755)
     for made in MADE:
         (tmp_path / made).touch()
@@ -34,9 +40,10 @@ def clone(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def called(clone: Path) -> list[str]:
-    """Return what `make test` has called."""
-    command = ["make", "test", "PYTHON=.venv/bin/python"]
+def called(clone: Path, target: str = "test") -> list[str]:
+    """Return what a target has called."""
+    (clone / "called").unlink(missing_ok=True)
+    command = ["make", target, "PYTHON=.venv/bin/python"]
     # what make tells those that it starts is not for the make in here
     env = {name: value for name, value in os.environ.items() if "MAKE" not in name}
     done = subprocess.run(command, cwd=clone, env=env, capture_output=True, text=True)
@@ -45,24 +52,44 @@ def called(clone: Path) -> list[str]:
 
 
 def fetches(calls: list[str]) -> list[str]:
-    return [call for call in calls if call.startswith("pip install") or "tests.browser" in call]
+    return [call for call in calls if "tools.install" in call or "tests.browser" in call]
 
 
-def test_nothing_is_fetched_again(clone: Path) -> None:
-    calls = called(clone)
+@pytest.mark.parametrize(("target", "call"), [("test", "pytest"), ("run", "python -m local")])
+def test_nothing_is_fetched_again(clone: Path, target: str, call: str) -> None:
+    calls = called(clone, target)
     assert len(calls) == 1
-    assert "pytest" in calls[0]
+    assert calls[0].startswith(call)
 
 
-@pytest.mark.parametrize("made", MADE)
+@pytest.mark.parametrize("made", MADE[1:])
 def test_what_is_not_there_is_fetched(clone: Path, made: str) -> None:
     """The control."""
     (clone / made).unlink()
     assert fetches(called(clone))
-    (clone / "called").unlink()
     assert not fetches(called(clone))
 
 
 def test_new_requirements_are_fetched(clone: Path) -> None:
     (clone / "requirements" / "dev.txt").touch()
-    assert any("--requirement requirements/dev.txt" in call for call in fetches(called(clone)))
+    assert "python -m tools.install .venv/dev" in called(clone)
+
+
+@pytest.mark.parametrize(
+    "target", ["run", "status", "rotate", "give", "audit", "leak-scan", "demo"]
+)
+def test_a_user_s_targets_install_no_linter_and_no_browser(clone: Path, target: str) -> None:
+    for mark in MADE:
+        (clone / mark).unlink()
+    (clone / "cluster").mkdir()
+    for script in ("status", "rotate", "give", "audit"):
+        (clone / "cluster" / script).write_text(PROGRAM)
+        (clone / "cluster" / script).chmod(0o755)
+    assert fetches(called(clone, target)) == ["python -m tools.install .venv/run"]
+
+
+def test_rename_installs_nothing(clone: Path) -> None:
+    for mark in MADE:
+        (clone / mark).unlink()
+    assert called(clone, "rename")[-1] == "python -m tools.rename"
+    assert not fetches(called(clone, "rename"))

@@ -161,11 +161,13 @@ class Machine:
         """Install the packages, or copy another folder's."""
         folder = self.clone / ".venv"
         (folder / "bin").mkdir(parents=True)
-        (folder / "installed").touch()
+        for mark in ("run", "dev"):
+            (folder / mark).touch()
         program = folder / "bin" / "python"
         program.write_text(f"#!/bin/sh\n{python}\n")
         program.chmod(0o755)
-        (folder / "bin" / "pytest").write_text(f"#!{maker or folder}/bin/python\nimport pytest\n")
+        script = f"#!{maker or folder}/bin/python\nimport gunicorn\n"
+        (folder / "bin" / "gunicorn").write_text(script)
 
 
 @pytest.fixture
