@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -106,6 +106,17 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Recorded:
+    """An event of this pod, before the database has a time for it."""
+
+    event: Event
+    #: Counts this pod's events, from 1.
+    number: int
+    #: When it happened, on the monotonic clock, which no one sets.
+    at: float
+
+
+@dataclass(frozen=True)
 class Pod:
     """What a pod had when it answered last."""
 
@@ -148,8 +159,11 @@ class Journal:
         self._database = database
         self._pod = socket.gethostname()
         self._snapshot = store.current()
-        self._own: deque[Event] = deque(maxlen=MANY)
-        self._untold: deque[Event] = deque(maxlen=MANY)
+        #: The newest first.
+        self._own: deque[Recorded] = deque(maxlen=MANY)
+        #: The number of the newest event that the database has, and the time that it got there.
+        self._told = 0
+        self._told_at = datetime.min.replace(tzinfo=UTC)
         self._refusal: tuple[object, ...] = ()
         self._exchanging = threading.Lock()
         self._writer = ThreadPoolExecutor(1, "journal")
@@ -161,7 +175,10 @@ class Journal:
         store.on_reject.append(self._rejected)
 
     def look(self) -> View:
-        """Return what is known; it is as old as half a second, or as a slow database makes it."""
+        """Return what is known; it is as old as half a second, or as a slow database makes it.
+
+        An event of this pod that the database does not have yet is written first.
+        """
         # behind one who waits for a database that is away, nobody else waits
         patience = 0 if self._is_alone else PATIENCE
         if self._is_due() and self._exchanging.acquire(timeout=patience):
@@ -179,7 +196,9 @@ class Journal:
         self._leave()
 
     def _is_due(self) -> bool:
-        return time.monotonic() >= self._view_until
+        # while the database is away, events do not make it be asked more often
+        has_untold = not self._is_alone and self._own[0].number > self._told
+        return has_untold or time.monotonic() >= self._view_until
 
     def _leave(self) -> None:
         gone = update(pods).where(pods.c.name == self._pod).values(answered_at=func.to_timestamp(0))
@@ -210,8 +229,8 @@ class Journal:
         self._write()
 
     def _note(self, event: Event) -> None:
-        self._own.appendleft(event)
-        self._untold.append(event)
+        number = self._own[0].number + 1 if self._own else 1
+        self._own.appendleft(Recorded(event, number, time.monotonic()))
 
     def _write(self) -> None:
         def write() -> None:
@@ -225,7 +244,7 @@ class Journal:
         try:
             with self._database.begin() as connection:
                 connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS} s'"))
-                told = self._tell(connection)
+                told, told_at = self._tell(connection)
                 self._view = _read(connection)
         except sqlalchemy.exc.SQLAlchemyError as error:
             if not self._is_alone:
@@ -234,23 +253,28 @@ class Journal:
             self._view = self._alone()
         else:
             self._is_alone = False
-            for event in told:
-                with suppress(ValueError):  # pushed out meanwhile by newer ones
-                    self._untold.remove(event)
+            self._told, self._told_at = told, told_at
         self._view_until = time.monotonic() + PAUSE
 
-    def _tell(self, connection: Connection) -> list[Event]:
-        told = list(self._untold)
+    def _tell(self, connection: Connection) -> tuple[int, datetime]:
+        """Write this pod's state and its new events; return the last one's number and time."""
         own = _columns(self._own_pod()) | {"answered_at": func.now()}
         statement = insert(pods).values(own)
         connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=own))
-        for event in told:
-            # the database's clock, so that all events have the same one
-            age = datetime.now(UTC) - event.happened_at
-            values = _columns(event) | {"happened_at": func.now() - age, "changed": event.changed}
+        told, told_at = self._told, self._told_at
+        untold = [one for one in tuple(self._own)[::-1] if one.number > told]
+        if not untold:
+            return told, told_at
+        # one comparison for all: a pause between two inserts can't change the order of events
+        to_database_time = _compare_clocks(connection)
+        for one in untold:
+            # the comparison of another transaction may differ by more than lay between two events
+            told_at = max(to_database_time(one.at), told_at + timedelta(microseconds=1))
+            told = one.number
+            values = _columns(one.event) | {"happened_at": told_at, "changed": one.event.changed}
             del values["id"]
             connection.execute(insert(events).values(values))
-        return told
+        return told, told_at
 
     def _own_pod(self) -> Pod:
         snapshot, refused = self._store.current(), self._store.refused
@@ -265,7 +289,15 @@ class Journal:
         )
 
     def _alone(self) -> View:
-        return View(None, (self._own_pod(),), tuple(self._own), (), {})
+        return View(None, (self._own_pod(),), tuple(one.event for one in tuple(self._own)), (), {})
+
+
+def _compare_clocks(connection: Connection) -> Callable[[float], datetime]:
+    """Return a function that turns this machine's monotonic time into the database's time."""
+    asked = time.monotonic()
+    now: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+    answered = (asked + time.monotonic()) / 2  # it is not known where in between
+    return lambda at: now - timedelta(seconds=answered - at)
 
 
 def _read(connection: Connection) -> View:

@@ -22,10 +22,12 @@ log = logging.getLogger("app.keeper")
 
 Result = TypeVar("Result")
 
-#: What the service's page shows of the keeper's work, each step once.
+#: What the service's page shows of the keeper's work, each step once, with the database's time
+#: of when it was done, and not of when the database could be reached.
 TELL: Final = """
-    INSERT INTO public.secret_events (origin, event, generation, role, changed, detail)
-    SELECT 'keeper', new.* FROM (VALUES (%s, %s::bigint, %s, %s::text[], %s))
+    INSERT INTO public.secret_events (happened_at, origin, event, generation, role, changed, detail)
+    SELECT clock_timestamp() - make_interval(secs => %s), 'keeper', new.*
+    FROM (VALUES (%s, %s::bigint, %s, %s::text[], %s))
         AS new (event, generation, role, changed, detail)
     WHERE NOT EXISTS (
         SELECT FROM public.secret_events AS told
@@ -164,9 +166,11 @@ class DatabaseAccess:
         :param changed: the keys of the service's Secret that have other values now.
         :param detail: what is in the way, where something is.
         """
+        done = time.monotonic()
         try:
             with closing(self.server().connect(self.administrator)) as connection:
-                connection.execute(TELL, [event, generation, role, sorted(changed), detail])
+                age = time.monotonic() - done
+                connection.execute(TELL, [age, event, generation, role, sorted(changed), detail])
         except (Unavailable, psycopg.Error) as error:
             log.info("the page does not hear that this was done: %s: %s", event, error)
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import secrets
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Self
 
 import pytest
+import sqlalchemy
 from flask import Flask
+from sqlalchemy import Connection, Engine
 
 from app import journal as journal_module
-from app.journal import Journal, View
+from app.journal import Event, Journal, View
 from app.secret_files import SecretStore
 from app.settings import Settings
 from tests.integration.conftest import Database
@@ -52,7 +55,10 @@ def journal(app: Flask) -> Journal:
 
 def look(app: Flask) -> View:
     """Look now, when everything is written, and not at what was seen half a second ago."""
-    found = journal(app)
+    return look_at(journal(app))
+
+
+def look_at(found: Journal) -> View:
     found._view_until = 0
     return found.look()
 
@@ -239,6 +245,102 @@ def test_an_event_has_the_time_of_the_database(
     (event,) = look(pod("one", rotation.mount.folder)).events
     assert event.event == "started"
     assert abs(datetime.now(UTC) - event.happened_at) < timedelta(minutes=5)
+
+
+@pytest.fixture
+def slow_insert(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[float], AbstractContextManager[None]]:
+    """Return a context manager that waits for so many seconds before each row is written.
+
+    As on a busy machine: the transaction's time is an old one when an event is written.
+    """
+
+    @contextmanager
+    def slow(seconds: float) -> Iterator[None]:
+        def pause(connection: Connection, cursor: object, statement: str, *rest: object) -> None:
+            if statement.startswith("INSERT INTO secret_"):
+                time.sleep(seconds)
+
+        sqlalchemy.event.listen(Engine, "before_cursor_execute", pause)
+        try:
+            yield
+        finally:
+            sqlalchemy.event.remove(Engine, "before_cursor_execute", pause)
+
+    return slow
+
+
+SlowInsert = Callable[[float], AbstractContextManager[None]]
+
+
+def test_events_of_one_transaction_keep_their_order_however_long_each_takes(
+    pod: Start, rotation: Rotation, slow_insert: SlowInsert
+) -> None:
+    found = journal(pod("one", rotation.mount.folder))
+    begun = time.monotonic()
+    for number in range(3):
+        found._note(Event("one", "adopted", number))
+    taken = timedelta(seconds=time.monotonic() - begun)
+    with slow_insert(0.1):
+        found._exchange()
+    shown = found.look().events[::-1]
+    assert [event.generation for event in shown[1:]] == [0, 1, 2]
+    times = [event.happened_at for event in shown]
+    assert times == sorted(set(times))
+    assert times[-1] - times[1] <= taken + timedelta(microseconds=3)
+
+
+def test_events_of_two_transactions_keep_their_order_if_the_second_one_is_slow(
+    pod: Start, rotation: Rotation, slow_insert: SlowInsert
+) -> None:
+    found = journal(pod("one", rotation.mount.folder))
+    found._exchange()
+    found._note(Event("one", "adopted", 1))
+    found._exchange()
+    found._note(Event("one", "adopted", 2))
+    with slow_insert(0.5):
+        found._exchange()
+    assert [event.generation for event in found.look().events[:2]] == [2, 1]
+
+
+def test_an_event_that_the_clocks_put_before_an_older_one_comes_after_it(
+    pod: Start, rotation: Rotation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database's clock is set back, or a comparison of the clocks takes long."""
+    found = journal(pod("one", rotation.mount.folder))
+    found._exchange()
+    compare = journal_module._compare_clocks
+
+    def behind(connection: Connection) -> Callable[[float], datetime]:
+        to_database_time = compare(connection)
+        return lambda at: to_database_time(at) - timedelta(hours=1)
+
+    monkeypatch.setattr(journal_module, "_compare_clocks", behind)
+    found._note(Event("one", "adopted", 1))
+    assert told(look_at(found)) == [("one", "started"), ("one", "adopted")]
+
+
+def test_an_event_of_this_pod_is_shown_at_once(
+    pod: Start, rotation: Rotation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also within the time in which the database is not asked again."""
+    monkeypatch.setattr(journal_module, "PAUSE", 60)
+    found = journal(pod("one", rotation.mount.folder))
+    before = found.look()
+    found._note(Event("one", "adopted", 1))
+    assert told(found.look()) == [*told(before), ("one", "adopted")]
+
+
+def test_an_event_does_not_make_a_database_that_is_away_be_asked_more_often(
+    pod: Start, rotation: Rotation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "PAUSE", 60)
+    found = journal(pod("one", rotation.mount.folder, database_host=str(tmp_path)))
+    found.look()
+    found._note(Event("one", "adopted", 1))
+    assert not found._is_due()
+    assert told(found._alone()) == [("one", "started"), ("one", "adopted")]
 
 
 def test_a_pod_that_has_ended_is_not_shown(pod: Start, rotation: Rotation) -> None:

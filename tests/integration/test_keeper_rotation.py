@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIServer
@@ -26,6 +27,7 @@ from sqlalchemy import NullPool
 from app import create_app
 from app.database import Database as ServiceDatabase
 from app.keeper import access, pods, rotation
+from app.keeper.access import Access, DatabaseAccess
 from app.keeper.database import Administration, Login, Server, StillLetIn
 from app.keeper.fill import login_of
 from app.keeper.folder_secrets import FolderSecrets
@@ -557,6 +559,31 @@ def test_the_page_is_told_once_what_a_killed_keeper_did(
     release.keep()
     events = [event for event, *_ in release.told()]
     assert events == ["announced", "promoted", "revoked", "rotated"]
+
+
+def test_an_event_has_the_time_of_its_step_if_the_database_is_reached_later(
+    release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that what a pod did because of the step does not come before it on the page."""
+    keeper = Access(release.objects, Redactor(), 0)
+    plan, administrator = release.database.plan, release.database.administrator
+    connect = Server.connect
+
+    def slow(server: Server, login: Login) -> psycopg.Connection:
+        time.sleep(0.5)
+        return connect(server, login)
+
+    ((before,),) = release.database.execute("SELECT clock_timestamp()")
+    with monkeypatch.context() as slowly:
+        slowly.setattr(Server, "connect", slow)
+        DatabaseAccess(keeper, plan, administrator).tell("announced", 1)
+    ((happened, after),) = release.database.execute(
+        "SELECT happened_at, clock_timestamp() FROM secret_events WHERE event = 'announced'"
+    )
+    assert isinstance(before, datetime)
+    assert isinstance(happened, datetime)
+    assert isinstance(after, datetime)
+    assert before < happened <= after - timedelta(seconds=0.5)
 
 
 def test_a_page_that_can_not_be_told_holds_nothing_up(
