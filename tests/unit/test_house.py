@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -140,6 +142,23 @@ def stands_for(module: Path) -> list[Path]:
     if folders == ["views"]:
         places.append(ROOT / "tests" / "unit" / test)
     return [place for place in places if place.exists()]
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("app.secret_files", "flask sqlalchemy psycopg cryptography yaml"),
+        ("app.keeper.__main__", "flask sqlalchemy prometheus_client"),
+        ("local.keeper", "flask sqlalchemy prometheus_client"),
+    ],
+)
+def test_a_program_loads_no_more_than_it_needs(module: str, absent: str) -> None:
+    """Each start of the keeper would cost twice the time, and `secret_files` is for copying."""
+    program = f"import sys, {module}; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    loaded = ran.stdout.split()
+    assert module in loaded, ran.stderr
+    assert not {*absent.split()} & {*loaded}
 
 
 def test_every_module_says_what_it_is_for() -> None:
