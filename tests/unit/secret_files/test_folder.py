@@ -249,16 +249,16 @@ def steps_of_a_writer(path: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize(("read", "tears"), [(one_folder, False), (two_opens, True)])
 def test_whatever_is_written_between_two_steps_of_a_read_the_pair_is_whole(
-    tmp_path_factory: pytest.TempPathFactory,
-    read: Callable[[Path, Step], tuple[str, str]],
-    tears: bool,
+    tmp_path: Path, read: Callable[[Path, Step], tuple[str, str]], tears: bool
 ) -> None:
     outcomes: set[str] = set()
+    mounts = itertools.count()
 
     @settings(max_examples=300, deadline=None, database=None, derandomize=True)
     @given(st.lists(st.integers(0, 9), min_size=1, max_size=60))
     def interleave(pace: list[int]) -> None:
-        path = tmp_path_factory.mktemp("mount")
+        path = tmp_path / f"mount-{next(mounts)}"
+        path.mkdir()
         write_linked(path, 0)
         writer, paces = steps_of_a_writer(path), iter(pace)
 
