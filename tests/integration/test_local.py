@@ -288,10 +288,10 @@ def test_a_leftover_pid_of_another_process_is_left_alone(again: Path) -> None:
 
 
 def test_beside_another_one_it_names_both_ports_that_have_to_be_set(
-    running: Run, run: Callable[..., Run], folder: Path
+    running: Run, run: Callable[..., Run], again: Path
 ) -> None:
     taken = {"PORT": str(running.port), "METRICS_PORT": str(running.metrics_port)}
-    said = refused(folder, **taken)
+    said = refused(again, **taken)
     assert said.startswith(
         f"Port {running.port} is taken and port {running.metrics_port} is taken: "
         "choose others, as in `PORT="
