@@ -42,7 +42,8 @@ def mount(tmp_path: Path) -> Mount:
 def wait_for() -> Callable[[Callable[[], bool], str], None]:
     """Return a function that waits for a condition, and fails with what was awaited."""
 
-    def wait(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
+    def wait(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+        # long: beside other work a start takes ten times as long, and who succeeds waits for less
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, f"not within {seconds} s: {what}"

@@ -133,14 +133,19 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Service]]:
         service.stop()
 
 
-@pytest.fixture
-def settings_of(database: Database) -> dict[str, str]:
+def service_settings(database: Database) -> dict[str, str]:
+    """Return the environment of a service on that database, with its Secret mounted."""
     return {
         "SECRETS_DIR": str(database.root / "secrets"),
         "DATABASE_HOST": database.server.host,
         "DATABASE_PORT": str(database.server.port),
         "DATABASE_SSLMODE": "disable",
     }
+
+
+@pytest.fixture
+def settings_of(database: Database) -> dict[str, str]:
+    return service_settings(database)
 
 
 @pytest.fixture

@@ -61,13 +61,13 @@ class Service:
     def get(self, path: str, scheme: str = "http", cafile: Path | None = None) -> str:
         context = ssl.create_default_context(cafile=cafile) if cafile else None
         url = f"{scheme}://localhost:{self.port}{path}"
-        with urllib.request.urlopen(url, timeout=5, context=context) as answer:
+        with urllib.request.urlopen(url, timeout=20, context=context) as answer:
             text: str = answer.read().decode()
             return text
 
     def metrics(self) -> str:
         url = f"http://localhost:{self.metrics_port}/metrics"
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=20) as answer:
             text: str = answer.read().decode()
             return text
 

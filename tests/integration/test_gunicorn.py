@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import sys
 import urllib.error
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from app.keeper.certificates import new_authority, new_certificate
-from tests.integration.conftest import Database
+from tests.integration.conftest import Database, service_settings
 from tests.integration.service import ROOT, Service, listens, write_certificate
 from tests.mount import SECRETS, Mount
 
@@ -29,26 +29,29 @@ AUTHORITY = new_authority("test CA")
 WaitFor = Callable[..., None]
 
 
-def test_serves_requests_and_metrics_from_one_worker(
-    serve: Callable[..., Service], settings_of: dict[str, str], wait_for: WaitFor
-) -> None:
-    service = serve(**settings_of)
-    wait_for(service.listens, "a listening socket")
+@pytest.fixture(scope="module")
+def service(
+    database: Database, tmp_path_factory: pytest.TempPathFactory, wait_for: WaitFor
+) -> Iterator[Service]:
+    """Return one that runs, for tests that only ask it for something."""
+    output = tmp_path_factory.mktemp("service") / "output"
+    service = Service.start(output, service_settings(database))
+    try:
+        wait_for(service.listens, "a listening socket")
+        yield service
+    finally:
+        service.stop()
+
+
+def test_serves_requests_and_metrics_from_one_worker(service: Service) -> None:
     assert json.loads(service.get("/readyz")) == {"status": "ok"}
     counted = 'http_requests_total{method="GET",route="/readyz",status="200"} 1.0'
     assert counted in service.metrics()
     assert service.output.read_text().count("Booting worker") == 1
 
 
-@pytest.mark.skipif(
-    not hasattr(psutil.Process, "rlimit"), reason="the limits of others can't be seen"
-)
-def test_each_look_at_the_panel_takes_a_connection_of_its_own(
-    serve: Callable[..., Service], settings_of: dict[str, str], wait_for: WaitFor
-) -> None:
+def test_each_look_at_the_panel_takes_a_connection_of_its_own(service: Service) -> None:
     """Within one, nobody would ever see the other pods."""
-    service = serve(**settings_of)
-    wait_for(service.listens, "a listening socket")
     connections = {}
     for path in ("/panel", "/status"):
         with closing(HTTPConnection("localhost", service.port, timeout=5)) as connection:
@@ -76,11 +79,10 @@ def test_a_pod_leaves_the_page_as_it_ends(
     assert "Traceback" not in service.output.read_text()
 
 
-def test_no_process_of_it_leaves_a_core(
-    serve: Callable[..., Service], settings_of: dict[str, str], wait_for: WaitFor
-) -> None:
-    service = serve(**settings_of)
-    wait_for(service.listens, "a listening socket")
+@pytest.mark.skipif(
+    not hasattr(psutil.Process, "rlimit"), reason="the limits of others can't be seen"
+)
+def test_no_process_of_it_leaves_a_core(service: Service) -> None:
     # answered by a worker
     service.get("/livez")
     arbiter = psutil.Process(service.process.pid)
@@ -211,10 +213,8 @@ def test_a_secret_that_every_user_can_read_stops_the_start_with_one_line(
 
 
 def test_the_service_redacts_what_it_logs_and_counts_it(
-    serve: Callable[..., Service], settings_of: dict[str, str], wait_for: WaitFor
+    service: Service, settings_of: dict[str, str], wait_for: WaitFor
 ) -> None:
-    service = serve(**settings_of)
-    wait_for(service.listens, "a listening socket")
     password = (Path(settings_of["SECRETS_DIR"]) / "DATABASE_PASSWORD").read_text()
     with pytest.raises(urllib.error.HTTPError, match="404"):
         service.get(f"/a/path/with/{password}")
@@ -296,11 +296,7 @@ def chunked(service: Service, *chunks: bytes) -> str:
         return connection.makefile("rb").readline().decode()
 
 
-def test_chunked_bodies_have_the_same_limits(
-    serve: Callable[..., Service], settings_of: dict[str, str], wait_for: WaitFor
-) -> None:
-    service = serve(**settings_of)
-    wait_for(service.listens, "a listening socket")
+def test_chunked_bodies_have_the_same_limits(service: Service) -> None:
     note = b'{"text": "chunked"}'
     padded = note + b" " * (16 * 1024 - len(note))
     assert " 201 " in chunked(service, b"%x\r\n%s\r\n0\r\n\r\n" % (len(note), note))

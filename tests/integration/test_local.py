@@ -58,7 +58,7 @@ class Run:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=20) as answer:
             return json.loads(answer.read())
 
     def keep(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -74,7 +74,7 @@ class Run:
 
     def stop(self, number: int = signal.SIGINT) -> int:
         self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
     def processes(self) -> list[psutil.Process]:
         return [self.process_info(), *self.process_info().children(recursive=True)]
@@ -163,7 +163,7 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
 def refused(folder: Path, **settings: str) -> str:
     """Start one that can't be, and return the one line that it says."""
     run = Run(folder, 0, **settings)
-    assert run.process.wait(30) == 1
+    assert run.process.wait(60) == 1
     output = run.output.read_text()
     assert len(output.splitlines()) == 1, output
     return output
@@ -271,7 +271,7 @@ def test_a_second_signal_does_not_leave_half_of_it(run: Callable[..., Run]) -> N
     processes = one.processes()
     for _ in range(3):
         one.process.send_signal(signal.SIGTERM)
-    assert one.process.wait(30) == 0
+    assert one.process.wait(60) == 0
     assert not alive(processes)
 
 
