@@ -13,8 +13,12 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
+
+import kubernetes.config
 
 from app.secret_files import Secret
 
@@ -45,6 +49,13 @@ HARDENED = {
 CHUNK = 1 << 20
 
 SUSPENDED = '{"spec": {"suspend": true}}'
+
+#: Where the API server has the kinds that the tests ask for.
+GROUPS = {
+    **dict.fromkeys(("nodes", "pods", "secrets", "serviceaccounts", "services"), "api/v1"),
+    **dict.fromkeys(("deployments", "replicasets", "statefulsets"), "apis/apps/v1"),
+    **dict.fromkeys(("cronjobs", "jobs"), "apis/batch/v1"),
+}
 
 
 @dataclass(frozen=True)
@@ -131,10 +142,23 @@ class Cluster:
         """Run kubectl in the release's namespace."""
         return self.run(*self.command(*arguments), stdin=stdin, check=check)
 
+    def get(self, path: str) -> str:
+        """Ask the API server for a path, without a process: what waits asks often.
+
+        :raises AssertionError: it answers with an error.
+        """
+        kubeconfig = self.state / "kubeconfig"
+        client = api(kubeconfig, f"kind-{self.name}", kubeconfig.stat().st_mtime_ns)
+        answer = client.rest_client.pool_manager.request("GET", client.configuration.host + path)
+        text: str = answer.data.decode()
+        assert answer.status == 200, f"GET {path} failed: {answer.status} {text[:2000]}"
+        return text
+
     def items(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
         """Return the objects of a kind in the namespace that stay."""
-        arguments = ["--selector", selector] if selector else []
-        found = json.loads(self.kubectl("get", kind, "--output", "json", *arguments))["items"]
+        where = "" if kind == "nodes" else f"namespaces/{self.namespace}/"
+        query = "?" + urlencode({"labelSelector": selector}) if selector else ""
+        found = json.loads(self.get(f"/{GROUPS[kind]}/{where}{kind}{query}"))["items"]
         return [item for item in found if "deletionTimestamp" not in item["metadata"]]
 
     def objects(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
@@ -145,7 +169,7 @@ class Cluster:
 
     def secret(self, name: str) -> dict[str, Secret]:
         """Return the values of a Secret, by their keys."""
-        data = json.loads(self.kubectl("get", "secret", name, "--output", "json"))["data"]
+        data = json.loads(self.get(f"/api/v1/namespaces/{self.namespace}/secrets/{name}"))["data"]
         return {key: Secret(key, base64.b64decode(text).decode()) for key, text in data.items()}
 
     def change_secret(self, name: str, values: Mapping[str, str]) -> None:
@@ -262,10 +286,18 @@ class Cluster:
     def metric(self, pod: str, name: str) -> float:
         """Return a metric of one pod, scraped through the API server."""
         path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}:9090/proxy/metrics"
-        for line in self.kubectl("get", "--raw", path).splitlines():
+        for line in self.get(path).splitlines():
             if line.startswith(f"{name} "):
                 return float(line.rsplit(" ", 1)[1])
         raise AssertionError(f"{pod} has no metric {name}")
+
+
+@cache
+def api(kubeconfig: Path, context: str, modified: int) -> Any:
+    """Return a client that keeps its connections, until the kubeconfig is another one."""
+    return kubernetes.config.new_client_from_config(  # type: ignore[no-untyped-call]
+        str(kubeconfig), context=context
+    )
 
 
 @contextmanager

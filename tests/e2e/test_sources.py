@@ -154,10 +154,7 @@ def status(deployed: Deployed) -> list[dict[str, Any]]:
     """Return what each pod says of its secrets."""
     cluster = deployed.release.cluster
     path = f"/api/v1/namespaces/{cluster.namespace}/pods/https:{{}}:8443/proxy/status"
-    return [
-        json.loads(cluster.kubectl("get", "--raw", path.format(pod["metadata"]["name"])))
-        for pod in pods(deployed)
-    ]
+    return [json.loads(cluster.get(path.format(pod["metadata"]["name"]))) for pod in pods(deployed)]
 
 
 ADOPTED = 'secrets_reloads_total{result="adopted"}'
