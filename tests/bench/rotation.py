@@ -63,7 +63,7 @@ def _introduction() -> str:
             "# Rotation, on kind",
             report.fill(
                 f"Written by `make bench-rotation`, on {os.cpu_count()} CPUs that the cluster, the "
-                f"load and the database share. The load is that of `make e2e`: {PER_SECOND} "
+                f"load and the database share. The load is {PER_SECOND} "
                 "requests a second, pages with a session, lists and new notes, each over a "
                 "connection of its own. The kubelet looks every 2 s (`syncFrequency` in "
                 "kind-config.yaml), unless a column says otherwise."
