@@ -239,7 +239,7 @@ global.find-links='/wheels /more'
     assert {
         "UV_DEFAULT_INDEX=https://index.example/simple",
         "UV_INDEX=https://a.example/simple https://b.example/simple",
-        "UV_INDEX_STRATEGY=unsafe-best-match",
+        "UV_INDEX_STRATEGY=unsafe-best-match",  # pragma: allowlist secret
         "UV_FIND_LINKS=/mine",
         "SSL_CERT_FILE=/etc/corporate.pem",
     } <= set(environment)
