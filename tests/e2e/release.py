@@ -63,11 +63,11 @@ class Release:
         :param wait: until its pods are ready and the keeper is done.
         """
         repository, _, tag = self.image.partition(":")
-        here = (f"image.repository={repository}", "keeper.settleSeconds=5")
         # the tests say when the keeper runs
-        turned = (*here, "keeper.rotation.suspend=true", *values)
+        turned = (f"image.repository={repository}", "keeper.rotation.suspend=true", *values)
         self.helm(
             *("upgrade", "--install", self.cluster.fullname, str(chart)),
+            *("--values", str(ROOT / "tests" / "e2e" / "values.yaml")),
             *("--set-string", f"image.tag={tag}", *(f"--set={value}" for value in turned)),
             *(("--wait", "--wait-for-jobs", "--timeout", "4m") if wait else ()),
         )
@@ -111,7 +111,7 @@ class Release:
 
     def ask(self, path: str) -> Any:
         """Ask the service, through the API server."""
-        return json.loads(self.cluster.kubectl("get", "--raw", self._path(path)))
+        return json.loads(self.cluster.get(self._path(path)))
 
     def restart(self) -> None:
         """Replace every pod of the service, and wait until the old ones are gone."""

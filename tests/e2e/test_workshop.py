@@ -118,6 +118,15 @@ def objects(cluster: Cluster) -> set[str]:
     return found
 
 
+def until_gone(cluster: Cluster) -> None:
+    """Wait for the end of the namespaces that the tests before have removed."""
+    deadline = time.monotonic() + LIMIT
+    phases = ("get", "namespaces", "--output=jsonpath={.items[*].status.phase}")
+    while "Terminating" in cluster.kubectl(*phases):
+        assert time.monotonic() < deadline, "a namespace that was removed stays"
+        time.sleep(1)
+
+
 def values(cluster: Cluster) -> set[str]:
     """Return every value of the release's Secrets that nobody is to see."""
     names = ("flask-app-secrets", "flask-app-database-admin")
@@ -138,6 +147,7 @@ def known(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     assert README.left == []
     shown = shell(cluster, block.text, tmp_path_factory.mktemp("workshop") / "shown")
     assert shown.endswith(WELL)
+    until_gone(cluster)
     yield objects(cluster)
     cluster.kubectl("patch", "cronjob", "flask-app-keeper", "--patch", SUSPENDED)
 

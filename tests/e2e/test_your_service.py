@@ -19,13 +19,14 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.cluster import ROOT, Cluster
-from tests.e2e.load import Load
+from tests.e2e.load import BESIDE_OTHERS, Load
 from tests.e2e.rotated import restarts
 from tests.git import ENVIRONMENT, commit, git
 from tests.pages import Walk, blocks
 
 PAGE = "docs/your-service.md"
-PORT, E2E_PORT = "9444", "9445"
+#: Behind those of the lanes.
+PORT, E2E_PORT = "9454", "9455"
 
 #: As the page calls it.
 NAME = blocks(PAGE)[0].text.partition("NAME=")[2].strip()
@@ -131,7 +132,7 @@ def test_a_secret_of_ones_own_is_tested_deployed_rotated_under_load_and_looked_f
     pods = restarts(cluster, "service")
 
     rotate = walk.under(title)[-1].text
-    with Load(int(PORT), cluster.state / "ca.crt") as load:
+    with Load(int(PORT), cluster.state / "ca.crt", pace=BESIDE_OTHERS) as load:
         scanned = project.run(rotate)
     load.check_unnoticed()
     print(load.summary())

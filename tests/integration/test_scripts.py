@@ -564,4 +564,5 @@ def test_the_end_to_end_tests_have_a_cluster_and_a_port_that_can_be_others(
 ) -> None:
     for target in ("e2e", "bench-rotation"):
         said = make(clone, programs, "--dry-run", target, *turned, CLUSTER="not-this").stdout
-        assert [line for line in said.splitlines() if line.startswith(f"{named}.venv/bin/")]
+        (line,) = [line for line in said.splitlines() if line.startswith(named)]
+        assert " .venv/bin/p" in line

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.leakscan.node import LIST
+from tests.e2e.leakscan.node import LIST, SEARCH
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs the find of a Linux node")
 
@@ -40,3 +40,30 @@ def test_any_other_error_is_one(file: Path) -> None:
     done = listed(file.parent, file / "below")
     assert done.returncode != 0
     assert b"Not a directory" in done.stderr
+
+
+PATTERNS = [b"0123456789abcdef", b"*" * 16, b"(a value) of [more] bytes", bytes(range(128, 144))]
+
+
+def searched(*files: Path) -> list[bytes]:
+    """Return the files in which the search on the node finds a pattern."""
+    names = b"".join(b"%s\0" % bytes(file) for file in files)
+    stdin = b"\n".join(PATTERNS) + b"\n\0" + names
+    done = subprocess.run(["perl", "-e", SEARCH], input=stdin, capture_output=True, check=True)
+    return done.stdout.split(b"\0")[:-1]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("before", [0, 1, 5, 10, 11, 12, 23, (1 << 20) - 7, (1 << 20) + 1, 3 << 20])
+def test_a_pattern_is_found_wherever_it_stands(tmp_path: Path, pattern: bytes, before: int) -> None:
+    file = tmp_path / "file"
+    for after in (b"", b"and more"):
+        file.write_bytes(b"\xff" * before + pattern + after)
+        assert searched(file) == [bytes(file)]
+
+
+def test_what_only_looks_like_a_pattern_is_none(tmp_path: Path) -> None:
+    for pattern in PATTERNS:
+        file = tmp_path / str(len(pattern))
+        file.write_bytes(b"!".join(pattern[:-1] + b"!" * 9 + pattern[1:] for _ in range(99)))
+        assert searched(file, tmp_path / "gone") == []
