@@ -7,6 +7,7 @@ import hashlib
 import html
 import json
 import re
+import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -17,6 +18,9 @@ from app.secret_files import Secret
 
 #: A shorter value would be found everywhere. In bytes; the shortest form is an MD5 of 16.
 MIN_BYTES: Final = 16
+
+#: The bytes of a machine's word; a form has one at each of as many offsets.
+WORD: Final = 8
 
 #: How much of the chunk before is looked at again with the next one, in bytes: what is longer
 #: (a Helm release is packed as one text) can be missed where it lies across two chunks.
@@ -45,9 +49,8 @@ class Hit(NamedTuple):
 class Needles:
     """Finds secrets in bytes. It shows their names alone.
 
-    A form is found by its pieces: each occurrence of at least m bytes covers a whole piece of q
-    bytes that begins at a multiple of m - q + 1, so that few places of a text are looked up, and
-    their number does not depend on how many forms there are.
+    Wherever a form stands, it covers a whole word of 8 bytes that begins at a multiple of 8: only
+    these are looked up, and how many there are does not depend on the number of forms.
 
     :param secrets: each is named for where it comes from,
         as `flask-app-secrets/SECRET_KEY`.
@@ -63,14 +66,11 @@ class Needles:
                 self._forms.setdefault(content, Hit(secret.name, form))
         if not self._forms:
             raise ValueError("there is no value to look for")
-        shortest = min(map(len, self._forms))
-        self._piece = shortest // 2
-        self._step = shortest - self._piece + 1
-        self._found_in: dict[bytes, list[tuple[bytes, int]]] = {}
+        self._words: dict[int, set[bytes]] = {}
         for content in self._forms:
-            for offset in range(self._step):
-                piece = content[offset : offset + self._piece]
-                self._found_in.setdefault(piece, []).append((content, offset))
+            for offset in range(WORD):
+                word = int.from_bytes(content[offset : offset + WORD], sys.byteorder)
+                self._words.setdefault(word, set()).add(content)
 
     def lines(self) -> bytes:
         """Return the forms one a line, for a search by another program.
@@ -81,14 +81,12 @@ class Needles:
 
     def find(self, content: bytes, depth: int = 0) -> set[Hit]:
         """Return what stands in `content`, also packed with gzip, in base64 or not."""
-        piece, found_in = self._piece, self._found_in
-        hits = {
-            self._forms[wanted]
-            for place in range(0, len(content) - piece + 1, self._step)
-            if content[place : place + piece] in found_in
-            for wanted, offset in found_in[content[place : place + piece]]
-            if place >= offset and content.startswith(wanted, place - offset)
-        }
+        words = memoryview(content)[: len(content) // WORD * WORD].cast("Q")
+        hits = set()
+        if not self._words.keys().isdisjoint(words):
+            found = self._words.keys() & set(words)
+            likely = {form for word in found for form in self._words[word]}
+            hits = {self._forms[form] for form in likely if form in content}
         if depth < MAX_DEPTH:
             for unpacked in _unpacked(content):
                 hits |= {
