@@ -16,8 +16,9 @@ export CLUSTER HTTPS_PORT KEY PARTS YES OPEN
 # Those of the end-to-end tests.
 E2E_CLUSTER ?= flask-app-e2e
 E2E_PORT ?= 9443
-# Side by side, each with a cluster of its own; a part of them one after the other.
-LANES ?= $(if $(E2E_ARGS),0,3)
+# Side by side, each with a cluster of its own, which keeps two processors busy; a part of the tests
+# runs one after the other.
+LANES ?= $(if $(E2E_ARGS),0,$(shell echo $$(( ($$(getconf _NPROCESSORS_ONLN) + 1) / 2 ))))
 E2E := CLUSTER=$(E2E_CLUSTER) HTTPS_PORT=$(E2E_PORT)
 # What a rotation waits for is shorter there: the kubelet's pace, and what the values turn.
 SHORTER := SYNC_FREQUENCY=1s VALUES=tests/e2e/values.yaml

@@ -23,7 +23,7 @@ from types import TracebackType
 THREADS = 12
 #: Of all threads together: what two cores answer while nothing else is done.
 PER_SECOND = 60
-#: What they answer while other clusters are at work on them.
+#: What they answer beside other work, such as that of another cluster.
 BESIDE_OTHERS = 24
 #: This share of it has to be reached, or it was no load.
 LEAST = 5 / 6
