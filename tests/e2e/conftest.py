@@ -147,7 +147,7 @@ def is_deployed(cluster: Cluster, made_from: str) -> bool:
 
 
 def of_lane(number: int) -> Cluster:
-    """Return the cluster of a lane: flask-app-e2e on 9443, flask-app-e2e-2 on 9444 and so on."""
+    """Return the cluster of a lane; that of the first has the name and port that are set."""
     name, port = os.environ["CLUSTER"], int(os.environ["HTTPS_PORT"])
     return Cluster(f"{name}-{number + 1}" if number else name, str(port + number))
 
