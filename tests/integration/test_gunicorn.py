@@ -109,15 +109,18 @@ def test_log_lines_are_json_and_hold_no_query_and_no_probe(
 @pytest.mark.parametrize(
     ("key", "content", "problem"),
     [
+        ("SECRET_KEY", None, "is missing"),
+        ("SECRET_KEY", b"", "is empty"),
+        ("SECRET_KEY", b"Xq7-tooshort", "is too short"),
         ("SECRET_KEY", b"Xq7-\xff-not-utf-8-0123456789abcdef0123", "is not UTF-8"),
         ("DATABASE_PASSWORD", b"Xq7-nul-\0-inside", "holds a NUL byte"),
+        ("DATABASE_PASSWORD", b"changeme", "is a known placeholder"),
         ("DATABASE_USERNAME", None, "is missing"),
     ],
 )
 def test_an_unfit_secret_stops_the_start_with_one_line(
     serve: Callable[..., Service], mount: Mount, key: str, content: bytes | None, problem: str
 ) -> None:
-    """Every other reason takes the same way: see `test_folder.py` for what is unfit."""
     path = mount.tamper(key, content)
     service = serve(SECRETS_DIR=str(mount.folder))
     assert service.process.wait(30) == 4
