@@ -85,7 +85,7 @@ class Whole:
             terminalreporter.write_line(f"{seconds:5.0f} s  a cluster, until the service answers")
         for group, seconds in self._record.longest():
             terminalreporter.write_line(f"{seconds:5.0f} s  {group}")
-        if self._is_beside:
+        if self._is_beside and "deselected" not in terminalreporter.stats:
             self._record.write()
 
     def _remove(self) -> None:
@@ -102,6 +102,8 @@ def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
     made_from = fingerprint()
     try:
         if not (is_kept() and is_deployed(cluster, made_from)):
+            # gone first: one that fails leaves something else behind
+            (cluster.state / DEPLOYED_FROM).unlink(missing_ok=True)
             _deploy(cluster, pytestconfig)
             (cluster.state / DEPLOYED_FROM).write_text(made_from)
         # the tests say when the keeper runs
