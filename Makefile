@@ -124,9 +124,8 @@ demo: $(VENV)/run ## Show it all in ten minutes: rotate under load, scan, plant 
 	@$(BIN)/python -m tests.e2e.demo
 
 .PHONY: rename
-rename: ## Give the project another name, everywhere (NAME=orders)
-	@$(NEEDS_PYTHON)
-	@$(PYTHON) -m tools.rename
+rename: $(VENV)/dev ## Give the project another name, everywhere (NAME=orders)
+	@$(BIN)/python -m tools.rename
 
 .PHONY: reset
 reset: ## Begin anew in the cluster: everything as first deployed, with new secrets and no notes
