@@ -16,9 +16,8 @@ export CLUSTER HTTPS_PORT KEY PARTS YES OPEN
 # Those of the end-to-end tests.
 E2E_CLUSTER ?= flask-app-e2e
 E2E_PORT ?= 9443
-# Side by side, each with a cluster of its own, which keeps two processors busy; a part of the tests
-# runs one after the other.
-LANES ?= $(if $(E2E_ARGS),0,$(shell echo $$(( ($$(getconf _NPROCESSORS_ONLN) + 1) / 2 ))))
+# All tests run on two workers: those that need no cluster beside those that do.
+SIDE_BY_SIDE := --numprocesses $(if $(E2E_ARGS),0,2) --dist loadgroup
 E2E := CLUSTER=$(E2E_CLUSTER) HTTPS_PORT=$(E2E_PORT)
 # What a rotation waits for is shorter there: the kubelet's pace, and what the values turn.
 SHORTER := SYNC_FREQUENCY=1s VALUES=tests/e2e/values.yaml
@@ -116,7 +115,7 @@ audit: $(VENV)/run ## Show who read or wrote its Secrets (AUDIT_ARGS='--follow -
 
 .PHONY: e2e
 e2e: $(VENV)/dev $(VENV)/browser .venv-moto/moto ## Deploy to a cluster of its own and prove it (KEEP=1, E2E_ARGS=… for pytest)
-	$(E2E) $(SHORTER) $(BIN)/pytest --verbose --numprocesses $(LANES) \
+	$(E2E) $(SHORTER) $(BIN)/pytest --verbose $(SIDE_BY_SIDE) \
 		--override-ini console_output_style=times tests/e2e $(E2E_ARGS)
 
 .PHONY: demo

@@ -216,7 +216,8 @@ def _run(job: Object) -> dict[str, str]:
     outcome, when = "under way since", status.get("startTime", began)
     if ended := _ended(job):
         outcome = "done" if ended["type"] == "Complete" else "failed"
-        when = ended["lastTransitionTime"]
+        # a second before the condition, at times
+        when = status.get("completionTime", ended["lastTransitionTime"])
     name = f"job/{job['metadata']['name']}"
     return {"what": _what(job), "outcome": outcome, "when": when, "job": name}
 

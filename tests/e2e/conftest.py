@@ -1,6 +1,7 @@
-"""Kind clusters with the release on each, made by `make deploy` itself: one for each lane.
+"""A kind cluster with the release on it, made by `make deploy`, for the tests that ask for it.
 
-KEEP=1 leaves the clusters, and upgrades the release on those that were left.
+They follow each other. Those that make clusters or machines of their own run beside them. KEEP=1
+leaves the cluster, and upgrades the release on one that was left.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from collections.abc import Iterator
 import pytest
 import urllib3
 
+from tests.e2e.budgets import DEPLOYED, Record
 from tests.e2e.cluster import ROOT, SUSPENDED, Cluster
-from tests.e2e.lanes import DEPLOYED, Lanes, Record
 
-OTHERS = "`E2E_CLUSTER=… E2E_PORT=… make e2e` takes other clusters, and other ports."
+OTHERS = "`E2E_CLUSTER=… E2E_PORT=… make e2e` takes another cluster, and another port."
 
 #: What `make deploy` makes a release from.
 SOURCES = (
@@ -35,13 +36,17 @@ def pytest_configure(config: pytest.Config) -> None:
     """Show no arguments of functions: what goes into a command's input may be a secret."""
     config.option.tbstyle = "short"
     config.option.showlocals = False
-    if not hasattr(config, "workerinput"):
+    if not hasattr(config, "workerinput") and not config.option.collectonly:
         config.pluginmanager.register(Whole(config))
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Lanes:
-    """Give each worker a lane."""
-    return Lanes(config, log)
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist puts the groups behind the tests' names
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep those together that need the cluster; the other files go where there is time."""
+    shared = {item.path for item in items if "cluster" in getattr(item, "fixturenames", ())}
+    for item in items:
+        group = "cluster" if item.path in shared else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -56,11 +61,10 @@ def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
 
 
 class Whole:
-    """The run as a whole, for the process that sees all lanes."""
+    """The run as a whole, for the process that sees all workers."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self._lanes = config.option.numprocesses or 1
-        self._is_beside = bool(config.option.numprocesses)
+        self._is_whole = bool(config.option.numprocesses)
         self._record = Record()
 
     def pytest_sessionstart(self) -> None:
@@ -71,7 +75,7 @@ class Whole:
             pytest.exit(f"{refused}\n{OTHERS}", returncode=1)
 
     def pytest_sessionfinish(self) -> None:
-        """Remove what a lane that was ended has left."""
+        """Remove what a worker that was ended has left."""
         self._remove()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -81,23 +85,22 @@ class Whole:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Name the longest groups, and keep what each took, if all of them were run."""
         terminalreporter.section("longest groups")
-        for seconds in self._record.deployments:
-            terminalreporter.write_line(f"{seconds:5.0f} s  a cluster, until the service answers")
+        deployed = self._record.deployed
+        terminalreporter.write_line(f"{deployed:5.0f} s  the cluster, until the service answers")
         for group, seconds in self._record.longest():
             terminalreporter.write_line(f"{seconds:5.0f} s  {group}")
-        if self._is_beside and "deselected" not in terminalreporter.stats:
+        if self._is_whole and "deselected" not in terminalreporter.stats:
             self._record.write()
 
     def _remove(self) -> None:
         if not is_kept():
-            for lane in range(self._lanes):
-                of_lane(lane).run("make", "destroy")
+            shared().run("make", "destroy")
 
 
 @pytest.fixture(scope="session")
 def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
-    """Deploy, and remove the cluster as soon as its lane has ended."""
-    cluster = of_lane(int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")))
+    """Deploy, and remove the cluster in the end."""
+    cluster = shared()
     began = time.monotonic()
     made_from = fingerprint()
     try:
@@ -116,7 +119,7 @@ def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
 
 
 def is_kept() -> bool:
-    """Tell whether the clusters stay, and those are used that stayed."""
+    """Tell whether the cluster stays, and one is used that stayed."""
     return os.environ.get("KEEP") == "1"
 
 
@@ -148,10 +151,9 @@ def is_deployed(cluster: Cluster, made_from: str) -> bool:
     return bool(status) and all(one.get("availableReplicas") == one["replicas"] for one in status)
 
 
-def of_lane(number: int) -> Cluster:
-    """Return the cluster of a lane; that of the first has the name and port that are set."""
-    name, port = os.environ["CLUSTER"], int(os.environ["HTTPS_PORT"])
-    return Cluster(f"{name}-{number + 1}" if number else name, str(port + number))
+def shared() -> Cluster:
+    """Return the cluster, which has the name and the port that are set."""
+    return Cluster(os.environ["CLUSTER"], os.environ["HTTPS_PORT"])
 
 
 def _deploy(cluster: Cluster, config: pytest.Config) -> None:

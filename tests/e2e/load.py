@@ -24,7 +24,7 @@ THREADS = 12
 #: Of all threads together: what two cores answer while nothing else is done.
 PER_SECOND = 60
 #: What they answer beside other work, such as that of another cluster.
-BESIDE_OTHERS = 24
+BESIDE_OTHERS = 12
 #: This share of it has to be reached, or it was no load.
 LEAST = 5 / 6
 

@@ -82,7 +82,9 @@ class Machine:
         self.user = user
         self.name = f"fresh-machine-{uuid.uuid4().hex[:8]}"
         self.clone = f"{HOMES[user]}/flask-app"
-        docker("run", "--detach", "--init", "--name", self.name, IMAGE, "sleep", "infinity")
+        # what runs beside it has deadlines
+        options = ("--detach", "--init", "--cpu-shares", "128", "--name", self.name)
+        docker("run", *options, IMAGE, "sleep", "infinity")
         clone = folder / "flask-app"
         subprocess.run(
             ["git", "clone", "--quiet", "--depth", "1", f"file://{ROOT}", clone], check=True

@@ -84,7 +84,7 @@ def test_nothing_is_found_after_every_error(cluster: Cluster, leaky: Future[Clus
         for what, answer in answered.items():
             yield Sample(what, answer)
 
-    with scanning(cluster) as begun:
+    with scanning(cluster, since=cluster.began()) as begun:
         answered = errors.every_one(cluster, begun.remember)
         begun.rotate()
         places = [*IN_CLUSTER, Place("http", "answers to errors", answers)]

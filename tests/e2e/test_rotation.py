@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import ssl
 import subprocess
 import time
@@ -22,7 +21,7 @@ from app.secret_files import Secret
 from tests.e2e.cluster import ROOT, Cluster
 from tests.e2e.keeper import Job, start
 from tests.e2e.leakscan.needles import Needles
-from tests.e2e.load import BESIDE_OTHERS, PER_SECOND, Load, connection, visits_in
+from tests.e2e.load import BESIDE_OTHERS, Load, connection, visits_in
 from tests.e2e.rotated import login, restarts
 from tests.pages import blocks
 
@@ -167,11 +166,10 @@ def finished(cluster: Cluster, *replaced: str) -> Iterator[None]:
 
 
 def test_ten_rotations_in_a_row(cluster: Cluster) -> None:
-    is_alone = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) == 1
     cookies = []
     # an old key is retired by the rotation after the next one
     lifetime = {"SESSION_LIFETIME_SECONDS": "15"}
-    with unnoticed(cluster, PER_SECOND if is_alone else BESIDE_OTHERS):
+    with unnoticed(cluster, 3 * BESIDE_OTHERS):
         for number in range(ROTATIONS):
             cookies.append(visit(cluster)[1])
             with rotated(cluster):
@@ -348,6 +346,7 @@ if libc.mount(b"none", b"/etc/secrets", b"tmpfs", 0, b"mode=0755"):
 """
 UNCOVER = """
 import ctypes
+import os
 assert ctypes.CDLL(None).umount2(b"/etc/secrets", 0) == 0
 """
 

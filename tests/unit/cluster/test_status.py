@@ -170,6 +170,12 @@ HELMS = {"meta.helm.sh/release-name": "flask-app"}
     [
         (job("x", "run", **ended("Complete", "05:01")), "the CronJob's run", "done", "05:01"),
         (job("x", "run", **ended("Failed", "05:02")), "the CronJob's run", "failed", "05:02"),
+        (
+            job("x", "run", **ended("Complete", "05:02"), completionTime="2026-11-26T05:01:00Z"),
+            "the CronJob's run",
+            "done",
+            "05:01",
+        ),
         (job("x", "run"), "the CronJob's run", "under way since", "05:00"),
         (job("x", "run", annotations=MANUAL), "run", "under way since", "05:00"),
         (

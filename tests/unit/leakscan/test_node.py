@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +14,8 @@ from tests.e2e.leakscan.node import LIST, SEARCH
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs the find of a Linux node")
 
 
-def listed(*folders: Path) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(["sh", "-c", LIST, "sh", *folders], capture_output=True)
+def listed(*folders: Path, since: float = 0) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(["sh", "-c", LIST, "sh", str(since), *folders], capture_output=True)
 
 
 @pytest.fixture
@@ -28,6 +29,13 @@ def test_each_file_is_told_with_its_size(file: Path) -> None:
     done = listed(file.parent)
     assert done.returncode == 0
     assert done.stdout == b"4\t%s\0" % bytes(file)
+
+
+def test_what_has_not_changed_since_the_values_were_made_is_left_out(file: Path) -> None:
+    changed = file.stat().st_ctime
+    assert listed(file.parent, since=changed + 1).stdout == b""
+    os.utime(file, (0, 0))  # which a program can turn back
+    assert listed(file.parent, since=changed - 1).stdout == b"4\t%s\0" % bytes(file)
 
 
 def test_what_has_gone_is_no_error(file: Path) -> None:

@@ -1,7 +1,6 @@
-"""Lanes: groups of tests that run side by side, each lane with a cluster of its own.
+"""What the end-to-end tests took in the last whole run, and what they may take.
 
-`budgets.toml` names the groups, with the seconds that each of them takes. The groups are dealt out
-so that all lanes take the same time; within a lane one test follows the other, as before.
+`budgets.toml` names groups of tests, with the seconds that each of them may take.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from xdist.scheduler import LoadScopeScheduling
 
 ROOT: Final = Path(__file__).parents[2]
 BUDGETS: Final = Path(__file__).with_name("budgets.toml")
@@ -44,21 +42,6 @@ def group_of(test: str, groups: Iterable[str]) -> str:
     return max(found, key=len)
 
 
-def deal(seconds: Mapping[str, float], lanes: int) -> dict[str, int]:
-    """Deal groups out to lanes, the longest first, each to the lane that has least so far.
-
-    :param seconds: what each group takes.
-    :return: the number of each group's lane, from 0 on.
-    """
-    loads = [0.0] * lanes
-    dealt = {}
-    for group in sorted(seconds, key=lambda group: (-seconds[group], group)):
-        lane = loads.index(min(loads))
-        loads[lane] += seconds[group]
-        dealt[group] = lane
-    return dealt
-
-
 def over_budget(taken: Mapping[str, float], allowed: Mapping[str, float]) -> dict[str, str]:
     """Return what each group took and may take, of those that took far too long."""
     return {
@@ -73,33 +56,13 @@ def last_run() -> dict[str, float]:
     return dict(json.loads(RECORD.read_text())) if RECORD.exists() else {}
 
 
-class Lanes(LoadScopeScheduling):  # type: ignore[misc]
-    """Gives each worker of pytest-xdist one lane, once it is known which tests were chosen."""
-
-    def __init__(self, config: pytest.Config, log: object = None) -> None:
-        super().__init__(config, log)
-        self._lanes: dict[str, int] = {}
-
-    def schedule(self) -> None:
-        """Deal out what was collected, before the first test is sent."""
-        if not self._lanes:
-            allowed = budgets()
-            tests = next(iter(self.registered_collections.values()))
-            groups = {group_of(test, allowed) for test in tests}
-            self._lanes = deal({group: allowed[group] for group in groups}, self.numnodes)
-        super().schedule()
-
-    def _split_scope(self, nodeid: str) -> str:
-        return str(self._lanes[group_of(nodeid, self._lanes)])
-
-
 class Record:
     """What each group took, from the reports of its tests."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        #: What the clusters took until the service answered, one after the other.
-        self.deployments: list[float] = []
+        #: What the cluster took until the service answered.
+        self.deployed = 0.0
 
     def add(self, report: pytest.TestReport) -> None:
         """Take a part of a test: its beginning, the test itself, or its end."""
@@ -107,7 +70,7 @@ class Record:
         taken = report.duration
         deployed = dict(report.user_properties).get(DEPLOYED)
         if report.when == "setup" and isinstance(deployed, float):
-            self.deployments.append(deployed)
+            self.deployed += deployed
             taken -= deployed
         self.seconds[group] = self.seconds.get(group, 0) + taken
 

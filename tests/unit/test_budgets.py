@@ -1,4 +1,4 @@
-"""How the end-to-end tests are dealt out to lanes, and what is said of those that take too long."""
+"""What is said of end-to-end tests that take too long."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.e2e import lanes
-from tests.e2e.lanes import Lanes, Record, budgets, deal, group_of, last_run, over_budget
+from tests.e2e import budgets as module
+from tests.e2e.budgets import DEPLOYED, Record, budgets, group_of, last_run, over_budget
+from tests.e2e.conftest import pytest_collection_modifyitems
 
-FOLDER = Path(lanes.__file__).parent
+FOLDER = Path(module.__file__).parent
 
 
 def names() -> Iterator[str]:
@@ -39,48 +40,28 @@ def test_a_test_is_in_the_group_that_names_it_best() -> None:
         group_of("tests/e2e/test_b.py::test_one", groups)
 
 
-def test_lanes_take_the_same_time() -> None:
-    assert deal({"a": 50, "b": 30, "c": 20, "d": 10}, 2) == {"a": 0, "b": 1, "c": 1, "d": 0}
+def test_what_needs_the_cluster_stays_together_and_the_rest_runs_beside_it() -> None:
+    groups: dict[str, str] = {}
 
+    def item(name: str, *fixtures: str) -> Any:
+        path = FOLDER / name.partition("::")[0]
+        mark = lambda marker: groups.update({name: marker.args[0]})  # noqa: E731
+        return SimpleNamespace(path=path, fixturenames=fixtures, add_marker=mark)
 
-def test_no_lane_takes_much_more_than_the_others() -> None:
-    found = budgets()
-    taken = [0] * 3
-    for group, lane in deal(found, 3).items():
-        taken[lane] += found[group]
-    assert max(taken) < 1.15 * sum(taken) / len(taken)
-
-
-class Node:
-    """A worker of pytest-xdist that notes what it is given."""
-
-    def __init__(self) -> None:
-        self.given: list[int] = []
-        self.shutting_down = False
-        self.gateway = SimpleNamespace(id="gw")
-
-    def send_runtest_some(self, indices: list[int]) -> None:
-        self.given += indices
-
-    def shutdown(self) -> None:
-        self.shutting_down = True
-
-
-def test_each_worker_gets_one_lane_in_the_order_of_its_tests(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(lanes, "budgets", lambda: {"test_a.py": 9, "test_b.py": 5, "test_c.py": 3})
-    option = SimpleNamespace(loadscopereorder=False)
-    config: Any = SimpleNamespace(getvalue=lambda name: ["2*popen"], option=option)
-    scheduler = Lanes(config)
-    workers: list[Any] = [Node(), Node()]
-    collected = [f"tests/e2e/test_{name}.py::test_{number}" for name in "abc" for number in (1, 2)]
-    for worker in workers:
-        scheduler.add_node(worker)
-        scheduler.add_node_collection(worker, collected)
-    scheduler.schedule()
-    assert [worker.given for worker in workers] == [[0, 1], [2, 3, 4, 5]]
-    assert scheduler.tests_finished is False
+    pytest_collection_modifyitems(
+        [
+            item("test_a.py::test_1", "cluster"),
+            item("test_a.py::test_2"),  # it may look at what the first one left
+            item("test_b.py::test_1", "cluster", "tmp_path"),
+            item("test_own.py::test_1", "project"),
+        ]
+    )
+    assert groups == {
+        "test_a.py::test_1": "cluster",
+        "test_a.py::test_2": "cluster",
+        "test_b.py::test_1": "cluster",
+        "test_own.py::test_1": "test_own",
+    }
 
 
 def report(test: str, when: str, seconds: float, *properties: tuple[str, float]) -> Any:
@@ -89,12 +70,12 @@ def report(test: str, when: str, seconds: float, *properties: tuple[str, float])
 
 def test_a_group_takes_what_its_tests_take_without_their_cluster() -> None:
     record = Record()
-    deployed = (lanes.DEPLOYED, 90.0)
+    deployed = (DEPLOYED, 90.0)
     one = "tests/e2e/test_audit.py::test_one"
     record.add(report(one, "setup", 95, deployed))
     record.add(report(one, "call", 10, deployed))
     record.add(report("tests/e2e/test_page.py::test_two", "call", 20))
-    assert record.deployments == [90]
+    assert record.deployed == 90
     assert record.longest() == [("test_page.py", 20), ("test_audit.py", 15)]
 
 
