@@ -1,10 +1,12 @@
 # The packages are installed in one stage and copied into the other, which has
-# neither pip's cache nor the lock file in its layers.
+# neither pip nor the lock file in its layers.
 FROM python:3.13-slim AS packages
-RUN python -m venv /opt/venv
+RUN python -m venv --without-pip /opt/venv
 COPY requirements/service.txt /tmp/requirements.txt
-RUN /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check \
-      --require-hashes --only-binary :all: -r /tmp/requirements.txt
+# the Kubernetes client comes twice: the one for asyncio, 64 MB, is used by nobody here
+RUN pip --python /opt/venv/bin/python install --no-cache-dir --disable-pip-version-check \
+      --root-user-action ignore --require-hashes --only-binary :all: -r /tmp/requirements.txt \
+    && rm -r /opt/venv/lib/python3.*/site-packages/kubernetes/aio
 
 FROM python:3.13-slim
 COPY --from=packages /opt/venv /opt/venv
