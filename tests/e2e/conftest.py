@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 import urllib3
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.e2e.budgets import DEPLOYED, Record
 from tests.e2e.cluster import ROOT, SUSPENDED, Cluster
@@ -28,6 +29,9 @@ SOURCES = (
 #: Where a cluster's folder has the fingerprint of these.
 DEPLOYED_FROM = "deployed-from"
 
+#: What needs no such cluster, but makes clusters or machines of its own.
+ALONE = ("test_fresh_machine.py", "test_your_service.py")
+
 #: The cluster was deployed in this time, which no test has reported yet.
 UNREPORTED = pytest.StashKey[float]()
 
@@ -40,13 +44,17 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Whole(config))
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist puts the groups behind the tests' names
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep those together that need the cluster; the other files go where there is time."""
-    shared = {item.path for item in items if "cluster" in getattr(item, "fixturenames", ())}
-    for item in items:
-        group = "cluster" if item.path in shared else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
+class Beside(LoadScopeScheduling):  # type: ignore[misc]
+    """Keeps those together that need the cluster; the files of `ALONE` go where there is time."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0].rpartition("/")[2]
+        return file if file in ALONE else "the cluster"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Beside:
+    """Give each of two workers what it is to run, one test after the other."""
+    return Beside(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -57,7 +57,8 @@ def test_every_planted_leak_is_one() -> None:
 
 
 def test_what_the_image_installs_is_pinned_with_its_hash() -> None:
-    installs = re.findall(r"(?m)pip(?: --\S+ \S+)? install((?:[^\n]*\\\n)*[^\n]*)", _text("Dockerfile"))
+    install = r"(?m)pip(?: --\S+ \S+)? install((?:[^\n]*\\\n)*[^\n]*)"
+    installs = re.findall(install, _text("Dockerfile"))
     assert len(installs) == 1
     assert "--require-hashes" in installs[0]
     assert "-r /tmp/requirements.txt" in installs[0]
