@@ -13,7 +13,6 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -172,11 +171,6 @@ class Cluster:
         """Return the values of a Secret, by their keys."""
         data = json.loads(self.get(f"/api/v1/namespaces/{self.namespace}/secrets/{name}"))["data"]
         return {key: Secret(key, base64.b64decode(text).decode()) for key, text in data.items()}
-
-    def began(self) -> float:
-        """Return when the namespace was made, in Unix seconds: nothing in it is older."""
-        found = json.loads(self.get(f"/api/v1/namespaces/{self.namespace}"))
-        return datetime.fromisoformat(found["metadata"]["creationTimestamp"]).timestamp()
 
     def change_secret(self, name: str, values: Mapping[str, str]) -> None:
         """Write values into a Secret, as somebody does by hand."""

@@ -154,7 +154,7 @@ def test_the_leak_scan_finds_the_secrets_of_the_environment(
 ) -> None:
     """A real leak, which its user has chosen: the same scan finds it, in these places alone."""
     _, second = pair
-    with scanning(second.cluster, since=second.cluster.began()) as scan:
+    with scanning(second.cluster) as scan:
         # in one namespace with another release, whose accounts are none of its own
         report = scan.report(places=[place for place in IN_CLUSTER if place.group != "access"])
     print(table(report))

@@ -275,8 +275,7 @@ def test_the_leak_scan_finds_nothing(deployed: Deployed, waiting: Source) -> Non
 
     And a leak of it would be.
     """
-    cluster = deployed.release.cluster
-    with scanning(cluster, since=cluster.began()) as scan:
+    with scanning(deployed.release.cluster) as scan:
         # all of it is what the scan looks for, though most of it is in no Secret of the release's
         looked_for = {value.reveal() for value in scan.values}
         assert {one.reveal() for one in deployed.manager.needles()} <= looked_for

@@ -287,7 +287,7 @@ def test_a_database_that_hangs_holds_up_one_thread_and_no_probe(
     for _ in range(3):
         assert app.test_client().get("/livez").status_code == 200
         store.current()
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 4
     assert trying.is_alive()
     trying.join(20)
     assert time.monotonic() - started < 10  # the login has 5 s

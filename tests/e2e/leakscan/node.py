@@ -25,14 +25,13 @@ do [ -d "$folder" ] && echo "$folder"; done
 echo; cat /proc/mounts && echo && cat /proc/swaps
 """
 
-#: Prints the size and the name of every file in some folders that has changed since a moment: its
-#: content, name or owner, which no program can turn back. A folder that went while find was about
-#: to enter it is no error; -ignore_readdir_race is about files alone.
+#: Prints the size and the name of every file in some folders, but for images' layers as containerd
+#: got them, its blobs from a megabyte on: they stand beside these, unpacked. A folder that went
+#: while find was about to enter it is no error; -ignore_readdir_race is about files alone.
 LIST: Final = r"""
 export LC_ALL=C
-since=$1
-shift
-{ errors=$(find "$@" -ignore_readdir_race -xdev -type f -newerct "@$since" \
+layers='*/io.containerd.content.v1.content/blobs/*'
+{ errors=$(find "$@" -ignore_readdir_race -xdev -type f ! \( -path "$layers" -size +1023k \) \
     -printf '%s\t%p\0' 2>&1 >&3)
   status=$?; } 3>&1
 [ $status = 0 ] || {
@@ -111,7 +110,7 @@ def secret_volumes(target: Target) -> Reading:
 def disks(target: Target) -> Reading:
     """The files of the kubelet and of containerd on disk, images unpacked, and their names."""
     pods = running(target)
-    files = _files(target, FOLDERS, target.since)
+    files = _files(target, FOLDERS)
     _whole(files, pods, {pod["metadata"]["uid"] for pod in running(target)})
     yield Sample("the names of the files", b"\n".join(files))
     # the search can find something: each container's ID stands in its own configuration
@@ -193,9 +192,9 @@ def _secret_folders(pod: Pod) -> Iterator[str]:
             yield f"{folder}/kubernetes.io~projected/{volume['name']}"
 
 
-def _files(target: Target, folders: Iterable[str], since: float = 0) -> dict[bytes, int]:
-    """Return the sizes of the files in these folders that have changed since, by their names."""
-    told = target.cluster.node_stream("sh", "-c", LIST, "sh", f"{since:.0f}", *folders)
+def _files(target: Target, folders: Iterable[str]) -> dict[bytes, int]:
+    """Return the sizes of the files in these folders, by their names."""
+    told = target.cluster.node_stream("sh", "-c", LIST, "sh", *folders)
     listed = b"".join(told).split(b"\0")[:-1]
     sizes = {name: int(size) for size, _, name in (line.partition(b"\t") for line in listed)}
     for folder in folders:

@@ -37,8 +37,6 @@ class Scan:
     values: list[Secret] = field(default_factory=list)
     #: Is told of each place.
     progress: Progress = field(default_factory=Progress)
-    #: No value was made before, in Unix seconds; 0: nobody knows.
-    since: float = 0
 
     def remember(self) -> None:
         """Read the values of this moment; those that were there before are previous now."""
@@ -55,8 +53,7 @@ class Scan:
         self.remember()
         image = self.image or image_of(self.cluster)
         needles = Needles([*self.values, *also])
-        since = 0 if also else self.since
-        return Target(self.cluster, needles, self.reader, self.watch, image, self.root, since)
+        return Target(self.cluster, needles, self.reader, self.watch, image, self.root)
 
     def report(self, target: Target | None = None, places: Iterable[Place] = PLACES) -> Report:
         """Look for the values in all these places; others that come meanwhile are told, too."""
@@ -102,21 +99,17 @@ SAME: Final = Place("kubernetes objects", "secrets", same)
 
 
 @contextmanager
-def scanning(
-    cluster: Cluster, progress: Progress | None = None, since: float = 0
-) -> Iterator[Scan]:
+def scanning(cluster: Cluster, progress: Progress | None = None) -> Iterator[Scan]:
     """Begin a scan: from here on, processes are watched, and values remembered.
 
     :param progress: is told of it, and of each place.
-    :param since: no value was made before, in Unix seconds: a file that has not changed since then
-        holds none, and is not read. 0: nobody knows, and all are.
     """
     progress = progress or Progress()
     with ExitStack() as stack:
         with progress.step("read the values to look for, and watch the processes"):
             reads = stack.enter_context(reader(cluster))
             watch = stack.enter_context(Watch(cluster))
-            begun = Scan(cluster, reads, watch, progress=progress, since=since)
+            begun = Scan(cluster, reads, watch, progress=progress)
             begun.remember()
         try:
             yield begun

@@ -29,8 +29,6 @@ class Target:
     image: str
     #: The repository's folder.
     root: Path
-    #: No value was made before, in Unix seconds; 0: nobody knows.
-    since: float = 0
 
     def sql(self, statement: str) -> str:
         """Run a statement as the database's administrator, and return the first value."""

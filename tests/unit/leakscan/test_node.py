@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +13,8 @@ from tests.e2e.leakscan.node import LIST, SEARCH
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs the find of a Linux node")
 
 
-def listed(*folders: Path, since: float = 0) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(["sh", "-c", LIST, "sh", str(since), *folders], capture_output=True)
+def listed(*folders: Path) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(["sh", "-c", LIST, "sh", *folders], capture_output=True)
 
 
 @pytest.fixture
@@ -31,11 +30,17 @@ def test_each_file_is_told_with_its_size(file: Path) -> None:
     assert done.stdout == b"4\t%s\0" % bytes(file)
 
 
-def test_what_has_not_changed_since_the_values_were_made_is_left_out(file: Path) -> None:
-    changed = file.stat().st_ctime
-    assert listed(file.parent, since=changed + 1).stdout == b""
-    os.utime(file, (0, 0))  # which a program can turn back
-    assert listed(file.parent, since=changed - 1).stdout == b"4\t%s\0" % bytes(file)
+@pytest.mark.parametrize(("kibibytes", "is_listed"), [(1023, True), (1024, False)])
+def test_a_layer_is_left_out_that_stands_beside_it_unpacked(
+    tmp_path: Path, kibibytes: int, is_listed: bool
+) -> None:
+    blobs = tmp_path / "io.containerd.content.v1.content" / "blobs" / "sha256"
+    files = [blobs / "0123", tmp_path / "io.containerd.snapshotter.v1.overlayfs" / "blobs" / "file"]
+    for file in files:
+        file.parent.mkdir(parents=True)
+        file.write_bytes(bytes(kibibytes * 1024))
+    told = [line.partition(b"\t")[2] for line in listed(tmp_path).stdout.split(b"\0")[:-1]]
+    assert set(told) == {bytes(file) for file in files if is_listed or file != files[0]}
 
 
 def test_what_has_gone_is_no_error(file: Path) -> None:

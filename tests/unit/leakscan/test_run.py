@@ -53,11 +53,3 @@ def test_what_was_found_before_is_told_all_the_same() -> None:
     told = report(NEW, leak)
     assert told.found() == {OLD.name: {"group: place"}}
     assert list(told.unread()) == ["kubernetes objects: secrets"]
-
-
-def test_nobody_knows_how_old_a_value_is_that_is_looked_for_besides() -> None:
-    nobody: Any = None
-    reader: Any = Reader(OLD)
-    scan = Scan(NOWHERE, reader, nobody, image="none", since=1_000)
-    assert scan.target().since == 1_000
-    assert scan.target([Secret("canary", "a-value-of-somebody-s-4f1c")]).since == 0

