@@ -32,6 +32,10 @@ DEPLOYED_FROM = "deployed-from"
 #: What needs no such cluster, but makes clusters or machines of its own.
 ALONE = ("test_fresh_machine.py", "test_your_service.py")
 
+#: Rotations wait for the kubelet; ten in a row are under the load of a machine that does no more.
+FIRST = ("test_rotation.py",)
+LAST = ("test_ten_rotations_in_a_row",)
+
 #: The cluster was deployed in this time, which no test has reported yet.
 UNREPORTED = pytest.StashKey[float]()
 
@@ -42,6 +46,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.showlocals = False
     if not hasattr(config, "workerinput") and not config.option.collectonly:
         config.pluginmanager.register(Whole(config))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what waits most, while `ALONE` computes; what needs the machine comes last."""
+    items.sort(key=lambda item: (item.name in LAST, item.path.name not in FIRST))
 
 
 class Beside(LoadScopeScheduling):  # type: ignore[misc]
