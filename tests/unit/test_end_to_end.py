@@ -93,6 +93,19 @@ def test_one_worker_gets_what_needs_the_cluster_and_the_other_one_the_rest() -> 
     assert [worker.given for worker in workers] == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
+def test_what_waits_comes_first_and_what_needs_the_machine_last() -> None:
+    tests = [*names(), "tests/e2e/test_a.py::test_one"]
+    items: list[Any] = [
+        SimpleNamespace(path=Path(test.partition("::")[0]), name=test.partition("::")[2])
+        for test in tests
+    ]
+    conftest.pytest_collection_modifyitems(items)
+    order = [f"{item.path}::{item.name}" for item in items]
+    assert sorted(order) == sorted(tests)
+    ends = "tests/e2e/test_rotation.py::test_make_rotate_prints_each_step", conftest.LAST[0]
+    assert (order[0], order[-1].partition("::")[2]) == ends
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a folder with a file of each kind that a release is made from."""
