@@ -83,6 +83,7 @@ class Whole:
     def __init__(self, config: pytest.Config) -> None:
         self._is_whole = bool(config.option.numprocesses)
         self._record = Record()
+        self._plugins = config.pluginmanager
 
     def pytest_sessionstart(self) -> None:
         """Remove what a run that was ended has left; what another folder made is not touched."""
@@ -96,8 +97,11 @@ class Whole:
         self._remove()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Add what a part of a test took."""
+        """Add what a part of a test took, and tell at once why one has failed."""
         self._record.add(report)
+        terminal = self._plugins.getplugin("terminalreporter")
+        if report.failed and self._is_whole and terminal:
+            terminal.write_line(report.longreprtext)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Name the longest groups, and keep what each took, if all of them were run."""

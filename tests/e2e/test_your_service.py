@@ -60,6 +60,8 @@ class Project:
             if name not in named and "MAKE" not in name
         }
         environment |= {"HTTPS_PORT": PORT, "E2E_PORT": E2E_PORT}
+        # what runs beside it has deadlines
+        environment["TEST_ARGS"] = "--numprocesses 1"
         if definitions := environment.get("CRD_DIR"):
             # a relative one is seen from here, not from the copy
             environment["CRD_DIR"] = str(Path(definitions).absolute())
