@@ -1,7 +1,7 @@
 """A kind cluster with the release on it, made by `make deploy`, for the tests that ask for it.
 
-They follow each other. Those that make clusters or machines of their own run beside them. KEEP=1
-leaves the cluster, and upgrades the release on one that was left.
+They follow each other. In a whole run another worker does beside them what shares no cluster with
+them. KEEP=1 leaves the cluster, and upgrades the release on one that was left.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ SOURCES = (
 #: Where a cluster's folder has the fingerprint of these.
 DEPLOYED_FROM = "deployed-from"
 
-#: What needs no such cluster, but makes clusters or machines of its own.
-ALONE = ("test_fresh_machine.py", "test_your_service.py")
+#: What the other worker does: it makes clusters or machines of its own, or, as the workshop's labs
+#: do, has the release to itself, on a second cluster.
+BESIDE = ("test_fresh_machine.py", "test_your_service.py", "test_workshop.py")
 
 #: Rotations wait for the kubelet; ten in a row are under the load of a machine that does no more.
 FIRST = ("test_rotation.py",)
@@ -49,20 +50,27 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what waits most, while `ALONE` computes; what needs the machine comes last."""
-    items.sort(key=lambda item: (item.name in LAST, item.path.name not in FIRST))
+    """Begin with what waits most, while the other worker computes, and end with `LAST`."""
+    order = [*FIRST, "", *BESIDE]
+
+    def place(item: pytest.Item) -> tuple[bool, int]:
+        file = item.path.name
+        return item.name in LAST, order.index(file if file in order else "")
+
+    items.sort(key=place)
 
 
 class Beside(LoadScopeScheduling):  # type: ignore[misc]
-    """Keeps those together that need the cluster; the files of `ALONE` go where there is time."""
+    """Keeps those together that share the cluster; the files of `BESIDE` go where there is time."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0].rpartition("/")[2]
-        return file if file in ALONE else "the cluster"
+        return file if file in BESIDE else "the cluster"
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Beside:
     """Give each of two workers what it is to run, one test after the other."""
+    config.option.loadscopereorder = False
     return Beside(config, log)
 
 
@@ -114,14 +122,14 @@ class Whole:
             self._record.write()
 
     def _remove(self) -> None:
-        if not is_kept():
-            shared().run("make", "destroy")
+        for number in range(0 if is_kept() else 2 if self._is_whole else 1):
+            of_worker(number).run("make", "destroy")
 
 
 @pytest.fixture(scope="session")
 def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
     """Deploy, and remove the cluster in the end."""
-    cluster = shared()
+    cluster = of_worker(int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")))
     began = time.monotonic()
     made_from = fingerprint()
     try:
@@ -172,9 +180,10 @@ def is_deployed(cluster: Cluster, made_from: str) -> bool:
     return bool(status) and all(one.get("availableReplicas") == one["replicas"] for one in status)
 
 
-def shared() -> Cluster:
-    """Return the cluster, which has the name and the port that are set."""
-    return Cluster(os.environ["CLUSTER"], os.environ["HTTPS_PORT"])
+def of_worker(number: int) -> Cluster:
+    """Return a worker's cluster; that of the first one has the name and the port that are set."""
+    name, port = os.environ["CLUSTER"], int(os.environ["HTTPS_PORT"])
+    return Cluster(f"{name}-{number + 1}" if number else name, str(port + number))
 
 
 def _deploy(cluster: Cluster, config: pytest.Config) -> None:

@@ -47,7 +47,7 @@ def test_a_test_is_in_the_group_that_names_it_best() -> None:
         group_of("tests/e2e/test_b.py::test_one", groups)
 
 
-def test_what_makes_its_own_does_not_ask_for_the_cluster_and_all_else_does() -> None:
+def test_what_runs_beside_the_others_shares_no_cluster_with_them() -> None:
     asks = set()
     for path in FOLDER.glob("test_*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -55,7 +55,9 @@ def test_what_makes_its_own_does_not_ask_for_the_cluster_and_all_else_does() -> 
                 node.name.startswith("test_") or "fixture" in map(named, node.decorator_list)
             ):
                 asks |= {path.name for argument in node.args.args if argument.arg == "cluster"}
-    assert {path.name for path in FOLDER.glob("test_*.py")} - asks == set(conftest.ALONE)
+    # the workshop is given one that nobody else asks for
+    own = {path.name for path in FOLDER.glob("test_*.py")} - asks | {"test_workshop.py"}
+    assert own == set(conftest.BESIDE)
 
 
 def named(decorator: ast.expr) -> str:
@@ -80,17 +82,16 @@ class Node:
 
 
 def test_one_worker_gets_what_needs_the_cluster_and_the_other_one_the_rest() -> None:
-    option = SimpleNamespace(loadscopereorder=True)
-    config: Any = SimpleNamespace(getvalue=lambda name: ["2*popen"], option=option)
-    scheduler = conftest.Beside(config)
+    config: Any = SimpleNamespace(getvalue=lambda name: ["2*popen"], option=SimpleNamespace())
+    scheduler = conftest.pytest_xdist_make_scheduler(config, None)
     workers: list[Any] = [Node(), Node()]
-    names = ("test_a.py", "test_b.py", *conftest.ALONE)
+    names = ("test_a.py", "test_b.py", *conftest.BESIDE)
     collected = [f"tests/e2e/{name}::test_{number}" for name in names for number in (1, 2)]
     for worker in workers:
         scheduler.add_node(worker)
         scheduler.add_node_collection(worker, collected)
     scheduler.schedule()
-    assert [worker.given for worker in workers] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert [worker.given for worker in workers] == [[0, 1, 2, 3], [4, 5, 6, 7]]  # and more later
 
 
 def test_what_waits_comes_first_and_what_needs_the_machine_last() -> None:
