@@ -16,7 +16,7 @@ export CLUSTER HTTPS_PORT KEY PARTS YES OPEN
 # Those of the end-to-end tests.
 E2E_CLUSTER ?= flask-app-e2e
 E2E_PORT ?= 9443
-# All tests run on two workers: those that need no cluster beside those that do.
+# All tests run on two workers: beside those that share a cluster, those that have their own.
 SIDE_BY_SIDE := --numprocesses $(if $(E2E_ARGS),0,2)
 E2E := CLUSTER=$(E2E_CLUSTER) HTTPS_PORT=$(E2E_PORT)
 # What a rotation waits for is shorter there: the kubelet's pace, and what the values turn.

@@ -61,7 +61,7 @@ class Record:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        #: What the cluster took until the service answered.
+        #: What the clusters took until the service answered, in all.
         self.deployed = 0.0
 
     def add(self, report: pytest.TestReport) -> None:

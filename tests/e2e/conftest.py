@@ -115,7 +115,7 @@ class Whole:
         """Name the longest groups, and keep what each took, if all of them were run."""
         terminalreporter.section("longest groups")
         deployed = self._record.deployed
-        terminalreporter.write_line(f"{deployed:5.0f} s  the cluster, until the service answers")
+        terminalreporter.write_line(f"{deployed:5.0f} s  the clusters, until the service answers")
         for group, seconds in self._record.longest():
             terminalreporter.write_line(f"{seconds:5.0f} s  {group}")
         if self._is_whole and "deselected" not in terminalreporter.stats:

@@ -11,18 +11,13 @@ from typing import Any
 
 import pytest
 
-from tests.e2e import budgets as module
 from tests.e2e import conftest
 from tests.e2e.budgets import DEPLOYED, Record, budgets, group_of, last_run, over_budget
 from tests.e2e.cluster import Cluster
-from tests.e2e.conftest import (
-    DEPLOYED_FROM,
-    fingerprint,
-    is_deployed,
-)
+from tests.e2e.conftest import DEPLOYED_FROM, fingerprint, is_deployed
 from tests.git import commit, git
 
-FOLDER = Path(module.__file__).parent
+FOLDER = Path(conftest.__file__).parent
 
 
 def names() -> Iterator[str]:
