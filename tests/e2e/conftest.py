@@ -29,9 +29,10 @@ SOURCES = (
 #: Where a cluster's folder has the fingerprint of these.
 DEPLOYED_FROM = "deployed-from"
 
-#: What the other worker does: it makes clusters or machines of its own, or, as the workshop's labs
-#: do, has the release to itself, on a second cluster.
-BESIDE = ("test_fresh_machine.py", "test_your_service.py", "test_workshop.py")
+#: What the other worker does: it makes clusters or machines of its own, or is on a second cluster,
+#: as the workshop's labs are, which have the release to themselves, and the sources.
+ON_THE_SECOND = ("test_workshop.py", "test_sources.py")
+BESIDE = ("test_fresh_machine.py", "test_your_service.py", *ON_THE_SECOND)
 
 #: Rotations wait for the kubelet; ten in a row are under the load of a machine that does no more.
 FIRST = ("test_rotation.py",)
@@ -129,7 +130,7 @@ class Whole:
 @pytest.fixture(scope="session")
 def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
     """Deploy, and remove the cluster in the end."""
-    cluster = of_worker(int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")))
+    cluster = of_worker(number_of(pytestconfig))
     began = time.monotonic()
     made_from = fingerprint()
     try:
@@ -178,6 +179,12 @@ def is_deployed(cluster: Cluster, made_from: str) -> bool:
     except (AssertionError, urllib3.exceptions.HTTPError):
         return False
     return bool(status) and all(one.get("availableReplicas") == one["replicas"] for one in status)
+
+
+def number_of(config: pytest.Config) -> int:
+    """Return a worker's number; a run that a test of a worker began is none of them, and has 0."""
+    name = getattr(config, "workerinput", {"workerid": "gw0"})["workerid"]
+    return int(name.removeprefix("gw"))
 
 
 def of_worker(number: int) -> Cluster:

@@ -50,8 +50,7 @@ def test_what_runs_beside_the_others_shares_no_cluster_with_them() -> None:
                 node.name.startswith("test_") or "fixture" in map(named, node.decorator_list)
             ):
                 asks |= {path.name for argument in node.args.args if argument.arg == "cluster"}
-    # the workshop is given one that nobody else asks for
-    own = {path.name for path in FOLDER.glob("test_*.py")} - asks | {"test_workshop.py"}
+    own = {path.name for path in FOLDER.glob("test_*.py")} - asks | set(conftest.ON_THE_SECOND)
     assert own == set(conftest.BESIDE)
 
 
@@ -87,6 +86,18 @@ def test_one_worker_gets_what_needs_the_cluster_and_the_other_one_the_rest() -> 
         scheduler.add_node_collection(worker, collected)
     scheduler.schedule()
     assert [worker.given for worker in workers] == [[0, 1, 2, 3], [4, 5, 6, 7]]  # and more later
+
+
+def test_a_run_within_a_workers_test_has_the_cluster_that_it_was_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw1")
+    monkeypatch.setenv("CLUSTER", "orders")
+    monkeypatch.setenv("HTTPS_PORT", "9454")
+    worker: Any = SimpleNamespace(workerinput={"workerid": "gw1"})
+    assert conftest.of_worker(conftest.number_of(worker)).name == "orders-2"
+    within: Any = SimpleNamespace()
+    assert conftest.of_worker(conftest.number_of(within)).name == "orders"
 
 
 def test_what_waits_comes_first_and_what_needs_the_machine_last() -> None:
