@@ -92,12 +92,12 @@ def test_a_run_within_a_workers_test_has_the_cluster_that_it_was_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw1")
-    monkeypatch.setenv("CLUSTER", "parcels")
+    monkeypatch.setenv("CLUSTER", "walked")
     monkeypatch.setenv("HTTPS_PORT", "9454")
     worker: Any = SimpleNamespace(workerinput={"workerid": "gw1"})
-    assert conftest.of_worker(conftest.number_of(worker)).name == "parcels-2"
+    assert conftest.of_worker(conftest.number_of(worker)).name == "walked-2"
     within: Any = SimpleNamespace()
-    assert conftest.of_worker(conftest.number_of(within)).name == "parcels"
+    assert conftest.of_worker(conftest.number_of(within)).name == "walked"
 
 
 def test_what_waits_comes_first_and_what_needs_the_machine_last() -> None:
