@@ -160,7 +160,9 @@ def test_a_secret_of_ones_own_is_tested_deployed_rotated_under_load_and_looked_f
 
 
 def test_the_renamed_projects_own_tests_pass_on_a_cluster(project: Project) -> None:
-    here = f"KEEP=1 E2E_CLUSTER={NAME} E2E_PORT={PORT} E2E_ARGS='-m smoke' "
+    # not the scan, with which the page has just rotated and looked
+    tests = '-m smoke -k "not leak_scan"'
+    here = f"KEEP=1 E2E_CLUSTER={NAME} E2E_PORT={PORT} E2E_ARGS='{tests}' "
     printed = project.run(f"{'' if os.environ.get('WHOLE') == '1' else here}make e2e")
     assert re.search(r"\d+ passed", printed)
 
