@@ -85,7 +85,7 @@ class Cluster:
         self._servers: list[asyncio.Server] = []
         self._writers: list[asyncio.StreamWriter] = []
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
 
     def add(self, handler: Handler, context: ssl.SSLContext | None = None) -> str:
@@ -118,7 +118,9 @@ class Cluster:
                 task.cancel()
             await asyncio.gather(*others, return_exceptions=True)
             for writer in self._writers:
-                writer.transport.abort()
+                # Python 3.11.2, that of Debian 12, knows no more what it has closed twice
+                with suppress(AttributeError):
+                    writer.transport.abort()
                 with suppress(OSError):
                     await writer.wait_closed()
 
