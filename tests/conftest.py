@@ -9,9 +9,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.mount import SECRETS, Mount
+
+# an example takes as long as the machine lets it: beside others, many times its usual time
+hypothesis.settings.register_profile("without deadlines", deadline=None)
+hypothesis.settings.load_profile("without deadlines")
 
 
 def pytest_configure(config: pytest.Config) -> None:

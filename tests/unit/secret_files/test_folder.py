@@ -254,7 +254,7 @@ def test_whatever_is_written_between_two_steps_of_a_read_the_pair_is_whole(
     outcomes: set[str] = set()
     mounts = itertools.count()
 
-    @settings(max_examples=300, deadline=None, database=None, derandomize=True)
+    @settings(max_examples=300, database=None, derandomize=True)
     @given(st.lists(st.integers(0, 9), min_size=1, max_size=60))
     def interleave(pace: list[int]) -> None:
         path = tmp_path / f"mount-{next(mounts)}"
