@@ -442,11 +442,26 @@ def test_does_not_start_without_a_good_generation(mount: Mount) -> None:
         SecretStore(Folder(mount.folder, KEYS))
 
 
+class StillWritten(Folder):
+    """A folder that is written once more after the first look."""
+
+    looks = 0
+
+    def read(self) -> Snapshot:
+        self.looks += 1
+        try:
+            return super().read()
+        finally:
+            if self.looks == 1:
+                write_in_place(self.path, 2)
+
+
 def test_waits_at_the_start_until_plain_files_are_written(tmp_path: Path) -> None:
     write_in_place(tmp_path, 1)
-    threading.Timer(0.05, write_in_place, (tmp_path, 2)).start()
-    found = SecretStore(Folder(tmp_path, PAIR)).current()
+    source = StillWritten(tmp_path, PAIR)
+    found = SecretStore(source).current()
     assert [number_of(found[name].reveal()) for name in NAMES] == [2, 2]
+    assert source.looks > 2
 
 
 def test_refresh_waits_until_plain_files_are_settled(tmp_path: Path) -> None:
