@@ -27,6 +27,8 @@ PER_SECOND = 60
 BESIDE_OTHERS = 12
 #: This share of it has to be reached, or it was no load.
 LEAST = 5 / 6
+#: So many seconds a user waits for an answer, and beside other work, where 12 were seen.
+PATIENCE, PATIENCE_BESIDE_OTHERS = 10, 30
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,11 @@ class Load:
         for thread in self._threads:
             thread.join()
         self._ended = time.monotonic()
+
+    @property
+    def patience(self) -> int:
+        """How many seconds a user waits for an answer: what comes later has failed."""
+        return PATIENCE if self.pace >= PER_SECOND else PATIENCE_BESIDE_OTHERS
 
     @property
     def per_second(self) -> float:
@@ -142,7 +149,7 @@ class Load:
         if cookie:
             headers["Cookie"] = cookie
         try:
-            with connection(self.port, self.authorities, self.host) as server:
+            with connection(self.port, self.authorities, self.host, self.patience) as server:
                 server.request(method, path, body or None, headers)
                 answer = server.getresponse()
                 text = answer.read().decode()
@@ -199,11 +206,11 @@ def visits_in(page: str) -> int:
 
 @contextmanager
 def connection(
-    port: int, authorities: Path, host: str = "localhost"
+    port: int, authorities: Path, host: str = "localhost", patience: int = PATIENCE
 ) -> Iterator[http.client.HTTPSConnection]:
     """Connect anew, trusting what stands in `authorities` at this moment."""
     context = ssl.create_default_context(cafile=str(authorities))
-    server = http.client.HTTPSConnection(host, port, timeout=10, context=context)
+    server = http.client.HTTPSConnection(host, port, timeout=patience, context=context)
     try:
         yield server
     finally:

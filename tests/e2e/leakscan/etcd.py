@@ -18,8 +18,11 @@ ENCRYPTED: Final = b"k8s:enc:secretbox:v1:"
 FOLDER: Final = "/var/lib/etcd"
 
 PKI: Final = "/etc/kubernetes/pki/etcd"
+#: As the node runs it, where etcd sees its files: `kubectl exec` may lose the end of an answer and
+#: succeed (kubernetes/kubernetes#124571).
+THERE: Final = 'exec chroot "/proc/$(pgrep -x -o etcd)/root" "$@"'
 ETCDCTL: Final = (
-    "etcdctl",
+    *("sh", "-c", THERE, "sh", "etcdctl"),
     *("--endpoints", "https://127.0.0.1:2379", "--cacert", f"{PKI}/ca.crt"),
     *("--cert", f"{PKI}/server.crt", "--key", f"{PKI}/server.key"),
 )
@@ -55,8 +58,7 @@ def database_files(target: Target) -> Reading:
 def _stored(cluster: Cluster, prefix: str) -> dict[str, bytes]:
     """Return what stands under the keys that begin so, by the rest of the key."""
     asked = (*ETCDCTL, "get", "--prefix", prefix, "--write-out", "json")
-    pod = ("--namespace", "kube-system", f"etcd-{cluster.control_plane}")
-    answer = json.loads(cluster.kubectl("exec", *pod, "--", *asked))
+    answer = json.loads(cluster.node(*asked))
     return {
         base64.b64decode(one["key"]).decode().removeprefix(prefix): base64.b64decode(one["value"])
         for one in answer.get("kvs", [])
