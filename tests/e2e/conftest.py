@@ -10,7 +10,10 @@ import hashlib
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from fcntl import LOCK_EX, LOCK_SH, LOCK_UN, flock
+from pathlib import Path
 
 import pytest
 import urllib3
@@ -34,9 +37,12 @@ DEPLOYED_FROM = "deployed-from"
 ON_THE_SECOND = ("test_workshop.py", "test_sources.py")
 BESIDE = ("test_fresh_machine.py", "test_your_service.py", *ON_THE_SECOND)
 
-#: Rotations wait for the kubelet; ten in a row are under the load of a machine that does no more.
+#: Rotations wait for the kubelet.
 FIRST = ("test_rotation.py",)
 LAST = ("test_ten_rotations_in_a_row",)
+
+#: Load that shows in what runs beside it, and the other way round: the other worker rests.
+ALONE = (*LAST, "test_it_is_rotated_under_load_and_looked_for")
 
 #: The cluster was deployed in this time, which no test has reported yet.
 UNREPORTED = pytest.StashKey[float]()
@@ -84,6 +90,24 @@ def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
         if (seconds := item.config.stash.get(UNREPORTED, 0.0)) > 0:
             item.user_properties.append((DEPLOYED, seconds))
             item.config.stash[UNREPORTED] = 0.0
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Begin a test when it is its turn, and with it the time that it takes."""
+    with turn(ROOT / ".local", item.name in ALONE):
+        return (yield)
+
+
+@contextmanager
+def turn(folder: Path, alone: bool) -> Iterator[None]:
+    """Wait until no test has the machine alone; one that is to have it waits for all others."""
+    folder.mkdir(exist_ok=True)
+    with (folder / "e2e.door").open("w") as door, (folder / "e2e.room").open("w") as room:
+        flock(door, LOCK_EX)  # who waits for the others to leave the room lets none in
+        flock(room, LOCK_EX if alone else LOCK_SH)
+        flock(door, LOCK_UN)
+        yield
 
 
 class Whole:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +18,8 @@ from tests.e2e.budgets import DEPLOYED, Record, budgets, group_of, last_run, ove
 from tests.e2e.cluster import Cluster
 from tests.e2e.conftest import DEPLOYED_FROM, fingerprint, is_deployed
 from tests.git import commit, git
+
+WaitFor = Callable[..., None]
 
 FOLDER = Path(conftest.__file__).parent
 
@@ -111,6 +115,39 @@ def test_what_waits_comes_first_and_what_needs_the_machine_last() -> None:
     assert sorted(order) == sorted(tests)
     ends = "tests/e2e/test_rotation.py::test_make_rotate_prints_each_step", conftest.LAST[0]
     assert (order[0], order[-1].partition("::")[2]) == ends
+
+
+def test_who_has_the_machine_alone_waits_for_the_others_and_they_wait_then(
+    tmp_path: Path, wait_for: WaitFor
+) -> None:
+    assert set(conftest.ALONE) <= {name.partition("::")[2] for name in names()}
+    order: list[str] = []
+
+    def has_its_turn(name: str, alone: bool) -> None:
+        with conftest.turn(tmp_path, alone):
+            order.append(name)
+            wait_for(lambda: tmp_path.joinpath(f"{name} ends").exists(), f"the end of {name}")
+            order.append(f"{name} ends")
+
+    def is_shut() -> bool:
+        with (tmp_path / "e2e.door").open("w") as door:
+            try:
+                flock(door, LOCK_EX | LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    with ThreadPoolExecutor() as threads:
+        for name in ("first", "beside"):
+            threads.submit(has_its_turn, name, alone=False)
+            wait_for(lambda name=name: name in order, f"{name}: it waits for nobody")
+        for name, alone in (("alone", True), ("later", False)):
+            threads.submit(has_its_turn, name, alone)
+            wait_for(is_shut, "somebody who waits at the door")
+        for name in ("first", "beside", "alone", "later"):
+            (tmp_path / f"{name} ends").touch()
+    assert order[:2] == ["first", "beside"]
+    assert order[-4:] == ["alone", "alone ends", "later", "later ends"]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import ssl
 import subprocess
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import product
 from typing import Final
 
@@ -120,15 +120,14 @@ def session_cookie(target: Target) -> Reading:
     cookie = ""
     with forwarded(target.cluster, service_pod(target.cluster), 8443) as port:
         for visit in ("first", "second"):
-            connection = _connect(port)
-            connection.request("GET", "/", headers={"Cookie": cookie} if cookie else {})
-            answer = connection.getresponse()
-            answer.read()
+            with closing(_connect(port)) as connection:
+                connection.request("GET", "/", headers={"Cookie": cookie} if cookie else {})
+                answer = connection.getresponse()
+                answer.read()
             cookie = (answer.getheader("Set-Cookie") or "").split(";")[0]
             if not cookie.startswith("session="):
                 raise Unreadable(f"the {visit} visit brought no session cookie")
             yield Sample(f"cookie of the {visit} visit", decoded(cookie.removeprefix("session=")))
-            connection.close()
 
 
 @place(GROUP, "metrics")
@@ -178,13 +177,12 @@ def forwarded(cluster: Cluster, pod: str, port: int) -> Iterator[int]:
 
 
 def _answers(port: int, requests: Iterable[tuple[str, str, Odd]]) -> Reading:
-    connection = _connect(port)
     seen: set[tuple[str, bytes]] = set()
-    for path, method, (headers, body) in requests:
-        answer = _ask(connection, method, path, headers, body)
-        seen.add((path, answer[:3]))
-        yield Sample(f"{method} {path}", answer)
-    connection.close()
+    with closing(_connect(port)) as connection:
+        for path, method, (headers, body) in requests:
+            answer = _ask(connection, method, path, headers, body)
+            seen.add((path, answer[:3]))
+            yield Sample(f"{method} {path}", answer)
     for path, status in (("/status", b"200"), ("/api/notes", b"400"), ("/env", b"404")):
         if (path, status) not in seen:
             raise Unreadable(f"{path} was never answered with {status.decode()}")
