@@ -37,6 +37,7 @@ pytestmark = pytest.mark.skipif(
 #: The pods, with names as long as those of a Deployment.
 FIRST, SECOND = "flask-app-6f9c7d5b48-4xkzq", "flask-app-6f9c7d5b48-t2v8m"
 ADDRESSES = {FIRST: "127.0.0.1", SECOND: "127.0.0.2"}
+ADOPTED = [f"{name} adopted" for name in ADDRESSES]
 
 #: The browser's patience, in milliseconds: beside other work a page takes its time.
 expect.set_options(timeout=30_000)
@@ -267,6 +268,9 @@ def test_a_rotation_is_seen_step_by_step_and_without_flicker(
         rotated.result()
         expect(page.locator("#pods .older")).to_have_count(0)
         expect(page.locator("#now")).to_contain_text("No rotation is under way")
+        # what is recorded last is shown when the page has asked again
+        for event, times in {"keeper rotated": 1, **dict.fromkeys(ADOPTED, 2)}.items():
+            expect(page.locator("#events li").filter(has_text=event)).to_have_count(times)
         seen = page.evaluate("window.seen")
         events = page.locator("#events li").all_inner_texts()
         assert opened.complaints == []
@@ -283,8 +287,8 @@ def test_a_rotation_is_seen_step_by_step_and_without_flicker(
     told = [" ".join(event.split()[1:3]) for event in reversed(events)]
     for event in ("keeper announced", "keeper promoted", "keeper revoked", "keeper rotated"):
         assert told.count(event) == 1
-    for name in ADDRESSES:
-        assert told.count(f"{name} adopted") == 2
+    for event in ADOPTED:
+        assert told.count(event) == 2
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> None:
