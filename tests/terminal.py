@@ -60,6 +60,13 @@ class Terminal:
             assert time.monotonic() < deadline, f"not written: {pattern} in {self.written!r}"
             assert self._read() or not self._has_ended(), self.written
 
+    def wait_for_program(self, command: str) -> None:
+        """Wait until this command runs in its session: a shell that begins one loses a Ctrl-C."""
+        deadline = time.monotonic() + LIMIT
+        while command not in self._running():
+            assert time.monotonic() < deadline, f"{command!r} does not run: {self.written!r}"
+            self._read()
+
     def end(self) -> int:
         """Wait until it has ended, and return its exit status as a shell sees it."""
         deadline = time.monotonic() + LIMIT

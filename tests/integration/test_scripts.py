@@ -345,7 +345,8 @@ def test_ctrl_c_leaves_no_process_and_says_what_was_interrupted(
     clone: Path, programs: Path, cluster: dict[str, Any]
 ) -> None:
     with on_terminal(clone, programs, "deploy", BUILD_SECONDS=60, **cluster) as shown:
-        shown.wait_for(r"[1-9] s  build the image \.\.\.")
+        shown.wait_for(r" s  build the image \.\.\.")
+        shown.wait_for_program("sleep 60")
         shown.press(CTRL_C)
         assert shown.end() != 0
         assert shown.left_over() == []
@@ -357,7 +358,8 @@ def test_a_script_dies_of_the_signal_that_ended_it(
 ) -> None:
     variables = environment(programs, BUILD_SECONDS=60, **cluster)
     with terminal([clone / "cluster" / "deploy"], clone, variables) as shown:
-        shown.wait_for(r"[1-9] s  build the image \.\.\.")
+        shown.wait_for(r" s  build the image \.\.\.")
+        shown.wait_for_program("sleep 60")
         shown.press(CTRL_C)
         assert shown.end() == 130
 
@@ -366,7 +368,8 @@ def test_a_program_that_takes_ctrl_c_for_a_failure_is_not_explained(
     clone: Path, programs: Path, cluster: dict[str, Any]
 ) -> None:
     with on_terminal(clone, programs, "deploy", HELM_SECONDS=60, **cluster) as shown:
-        shown.wait_for(r"[1-9] s  install or upgrade the release \.\.\.")
+        shown.wait_for(r" s  install or upgrade the release \.\.\.")
+        shown.wait_for_program("sleep 60")
         shown.press(CTRL_C)
         assert shown.end() != 0
         assert shown.left_over() == []
@@ -378,7 +381,8 @@ def test_half_a_cluster_is_removed_again(
     clone: Path, programs: Path, cluster: dict[str, Any]
 ) -> None:
     with on_terminal(clone, programs, "cluster", CREATE_SECONDS=60, **cluster) as shown:
-        shown.wait_for(r"[1-9] s  create the cluster flask-app \.\.\.")
+        shown.wait_for(r" s  create the cluster flask-app \.\.\.")
+        shown.wait_for_program("sleep 60")
         shown.press(CTRL_C)
         assert shown.end() != 0
         assert shown.left_over() == []
@@ -418,7 +422,8 @@ def test_rotate_shows_what_the_keeper_is_about_to_do(
     (clone / "asked.there").touch()
     (clone / "keeper.log").write_text(f"{json.dumps(KEEPER[2])}\n")
     with on_terminal(clone, programs, "rotate", KEEPER_SECONDS=60, **cluster) as shown:
-        shown.wait_for(r"[1-9] s  see every pod on the new generation \.\.\.")
+        shown.wait_for(r" s  see every pod on the new generation \.\.\.")
+        shown.wait_for_program("sleep 60")
         shown.press(CTRL_C)
         assert shown.end() != 0
         assert shown.left_over() == []
