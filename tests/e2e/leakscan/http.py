@@ -11,7 +11,7 @@ import ssl
 import subprocess
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from itertools import product
 from typing import Final
 
@@ -103,13 +103,13 @@ def answers(target: Target) -> Reading:
     paths = [re.sub("<int:[a-z_]+>", str(2**63 - 1), rule) for rule in rules]
     paths = [re.sub("<path:[a-z_]+>", "notes.js", path) for path in paths]
     requests = [*product(paths, METHODS, ODD), *product(ELSEWHERE, METHODS, ODD[:2])]
-    with forwarded(target.cluster, service_pod(target.cluster), 8443) as port:
-        yield from _answers(port, requests)
-        refused = False
-        for sent in MALFORMED:
+    yield from _answers(target.cluster, requests)
+    refused = False
+    for sent in MALFORMED:
+        with forwarded(target.cluster) as port:
             answer = _exchange(port, sent)
-            refused |= answer.startswith(b"HTTP/1.1 400 ")
-            yield Sample(f"the answer to {sent[:20]!r}", answer)
+        refused |= answer.startswith(b"HTTP/1.1 400 ")
+        yield Sample(f"the answer to {sent[:20]!r}", answer)
     if not refused:
         raise Unreadable("nothing that is no HTTP was refused with 400")
 
@@ -118,12 +118,11 @@ def answers(target: Target) -> Reading:
 def session_cookie(target: Target) -> Reading:
     """The session cookie of a first and of a second visit, decoded."""
     cookie = ""
-    with forwarded(target.cluster, service_pod(target.cluster), 8443) as port:
+    with _connected(target.cluster) as connection:
         for visit in ("first", "second"):
-            with closing(_connect(port)) as connection:
-                connection.request("GET", "/", headers={"Cookie": cookie} if cookie else {})
-                answer = connection.getresponse()
-                answer.read()
+            connection.request("GET", "/", headers={"Cookie": cookie} if cookie else {})
+            answer = connection.getresponse()
+            answer.read()
             cookie = (answer.getheader("Set-Cookie") or "").split(";")[0]
             if not cookie.startswith("session="):
                 raise Unreadable(f"the {visit} visit brought no session cookie")
@@ -142,11 +141,6 @@ def metrics(target: Target) -> Reading:
         yield Sample(f"metrics of pod {pod}", text.encode())
 
 
-def service_pod(cluster: Cluster) -> str:
-    """Return a pod of the service."""
-    return cluster.pods("service")[0]
-
-
 def decoded(cookie: str) -> bytes:
     """Return what a session cookie says; anybody who has it can read that."""
     packed = cookie.startswith(".")
@@ -156,9 +150,14 @@ def decoded(cookie: str) -> bytes:
 
 
 @contextmanager
-def forwarded(cluster: Cluster, pod: str, port: int) -> Iterator[int]:
-    """Forward a port of this machine to a pod, as its user does who is not in the cluster."""
-    command = cluster.command("port-forward", f"pod/{pod}", f":{port}", "--address", "127.0.0.1")
+def forwarded(cluster: Cluster) -> Iterator[int]:
+    """Forward a port of this machine to a pod of the service, as who is not in the cluster does.
+
+    `kubectl port-forward` ends as a whole, a moment later, when the pod resets one connection, as
+    a server does that refuses what it has not read to its end.
+    """
+    pod = cluster.pods("service")[0]
+    command = cluster.command("port-forward", f"pod/{pod}", ":8443", "--address", "127.0.0.1")
     with subprocess.Popen(
         command,
         env=cluster.environment(),
@@ -176,11 +175,31 @@ def forwarded(cluster: Cluster, pod: str, port: int) -> Iterator[int]:
             process.kill()
 
 
-def _answers(port: int, requests: Iterable[tuple[str, str, Odd]]) -> Reading:
+@contextmanager
+def _connected(cluster: Cluster) -> Iterator[http.client.HTTPSConnection]:
+    # whoever answers is searched
+    context = ssl._create_unverified_context()
+    with (
+        forwarded(cluster) as port,
+        closing(
+            http.client.HTTPSConnection("127.0.0.1", port, timeout=TIMEOUT, context=context)
+        ) as connection,
+    ):
+        yield connection
+
+
+def _answers(cluster: Cluster, requests: Iterable[tuple[str, str, Odd]]) -> Reading:
     seen: set[tuple[str, bytes]] = set()
-    with closing(_connect(port)) as connection:
-        for path, method, (headers, body) in requests:
-            answer = _ask(connection, method, path, headers, body)
+    with ExitStack() as way:
+        connection = way.enter_context(_connected(cluster))
+        for path, method, odd in requests:
+            try:
+                answer = _ask(connection, method, path, odd)
+            except (http.client.HTTPException, OSError):
+                # the way may have ended with the refusal before; the next try counts
+                way.close()
+                connection = way.enter_context(_connected(cluster))
+                answer = _ask(connection, method, path, odd)
             seen.add((path, answer[:3]))
             yield Sample(f"{method} {path}", answer)
     for path, status in (("/status", b"200"), ("/api/notes", b"400"), ("/env", b"404")):
@@ -188,30 +207,12 @@ def _answers(port: int, requests: Iterable[tuple[str, str, Odd]]) -> Reading:
             raise Unreadable(f"{path} was never answered with {status.decode()}")
 
 
-def _ask(
-    connection: http.client.HTTPSConnection,
-    method: str,
-    path: str,
-    headers: Mapping[str, str],
-    body: bytes,
-) -> bytes:
-    try:
-        connection.request(method, path, body, dict(headers))
-        answer = connection.getresponse()
-        content = answer.read()
-    except (http.client.HTTPException, OSError):
-        # a server may close after a refusal; the next try is on a new connection, and counts
-        connection.close()
-        connection.request(method, path, body, dict(headers))
-        answer = connection.getresponse()
-        content = answer.read()
+def _ask(connection: http.client.HTTPSConnection, method: str, path: str, odd: Odd) -> bytes:
+    headers, body = odd
+    connection.request(method, path, body, dict(headers))
+    answer = connection.getresponse()
+    content = answer.read()
     return f"{answer.status} {answer.reason}\n{answer.headers}".encode() + content
-
-
-def _connect(port: int) -> http.client.HTTPSConnection:
-    # whoever answers is searched
-    context = ssl._create_unverified_context()
-    return http.client.HTTPSConnection("127.0.0.1", port, timeout=TIMEOUT, context=context)
 
 
 def _exchange(port: int, sent: bytes) -> bytes:
