@@ -489,7 +489,7 @@ def test_the_keeper_fails(cluster: Cluster, history: History, follow: Follow) ->
     # no role lets it read that Secret
     nowhere = {"SERVICE_SECRET": "flask-app-nowhere"}
     with (
-        keeper(cluster, int(time.time() / 60) - 1, WAIT_SECONDS="0", **nowhere) as failed,
+        keeper(cluster, int(time.time() / 60) - 1, **nowhere) as failed,
         follow("KeeperJobFailed") as section,
     ):
         assert not failed.succeeds(), "nobody noticed"

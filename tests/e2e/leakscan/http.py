@@ -80,6 +80,9 @@ ODD: Final[tuple[Odd, ...]] = (
     ({"Content-Type": "multipart/form-data; boundary=x"}, b"--x\r\n\r\n--x--"),
 )
 
+#: What is answered, each of it: a path and a status.
+ANSWERED: Final = (("/status", b"200"), ("/api/notes", b"400"), ("/env", b"404"))
+
 #: What is no HTTP at all, or breaks its rules.
 MALFORMED: Final = (
     b"GARBAGE\r\n\r\n",
@@ -202,7 +205,7 @@ def _answers(cluster: Cluster, requests: Iterable[tuple[str, str, Odd]]) -> Read
                 answer = _ask(connection, method, path, odd)
             seen.add((path, answer[:3]))
             yield Sample(f"{method} {path}", answer)
-    for path, status in (("/status", b"200"), ("/api/notes", b"400"), ("/env", b"404")):
+    for path, status in ANSWERED:
         if (path, status) not in seen:
             raise Unreadable(f"{path} was never answered with {status.decode()}")
 

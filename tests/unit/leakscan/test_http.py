@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 import threading
 from collections.abc import Iterator
@@ -17,9 +18,9 @@ from app.keeper.certificates import new_authority, new_certificate
 from tests.e2e.leakscan import http
 from tests.e2e.leakscan.engine import Sample
 
-ROUTES = '["/status", "/api/notes"]'
-STATUS = {"/status": 200, "/api/notes": 400}
-REFUSED = b"GET /api/notes HTTP/1.1\r\nConnection: close\r\n\r\n"
+STATUS = {path: int(status) for path, status in http.ANSWERED}
+ROUTES = sorted(STATUS)
+REFUSED = next(path for path, status in STATUS.items() if status == 400)
 
 #: The longest body that is sent, in bytes.
 LONG = max(len(body) for _, body in http.ODD)
@@ -53,7 +54,7 @@ class Cluster:
 
     def python(self, script: str) -> str:
         assert script == http.ROUTES
-        return ROUTES
+        return json.dumps(ROUTES)
 
 
 @pytest.fixture
@@ -86,11 +87,13 @@ def ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_every_request_is_answered_although_the_way_ends(
     ways: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "MALFORMED", [REFUSED, REFUSED])
+    refused = f"GET {REFUSED} HTTP/1.1\r\nConnection: close\r\n\r\n".encode()
+    monkeypatch.setattr(http, "MALFORMED", [refused, refused])
     target: Any = SimpleNamespace(cluster=Cluster())
     told = [sample.where for sample in http.answers(target) if isinstance(sample, Sample)]
     for method in http.METHODS:
-        assert told.count(f"{method} /status") == len(http.ODD)
-    both = 2 * len(http.METHODS)
-    assert len(told) == both * (len(http.ODD) + len(http.ELSEWHERE)) + len(http.MALFORMED)
-    assert len(ways) == 1 + both + len(http.MALFORMED)
+        assert told.count(f"{method} {REFUSED}") == len(http.ODD)
+    ended = len(ROUTES) * len(http.METHODS)
+    elsewhere = 2 * len(http.ELSEWHERE) * len(http.METHODS)
+    assert len(told) == ended * len(http.ODD) + elsewhere + len(http.MALFORMED)
+    assert len(ways) == 1 + ended + len(http.MALFORMED)
