@@ -66,7 +66,7 @@ def _serve(settings: Settings) -> int:
         Running(postgres.host, settings.host, settings.metrics_port).write()
         return _run_gunicorn(settings, postgres)
     finally:
-        _ignore_signals()
+        _ignore_signals()  # Ctrl-C must not leave half of it behind
         postgres.stop()
 
 
@@ -87,7 +87,6 @@ def _run_gunicorn(settings: Settings, postgres: Postgres) -> int:
         print(f"http://{settings.host}:{settings.port}  (Ctrl-C stops it)", flush=True)
         return gunicorn.wait()
     finally:
-        _ignore_signals()  # a second Ctrl-C must not leave half of it behind
         if gunicorn.poll() is None:
             gunicorn.terminate()
             gunicorn.wait()
@@ -163,6 +162,7 @@ def _ignore_signals() -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    _ignore_signals()  # a second one, in Popen.wait, may leave Popen's lock taken for ever
     raise KeyboardInterrupt
 
 

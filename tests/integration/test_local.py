@@ -265,6 +265,26 @@ def test_starts_again_after_it_was_killed(run: Callable[..., Run]) -> None:
     assert not alive(others)
 
 
+#: Ends with an error where any but the first signal interrupts.
+SIGNALLED = """
+import signal
+from local.__main__ import SIGNALS, _interrupt
+for number in SIGNALS:
+    signal.signal(number, _interrupt)
+try:
+    signal.raise_signal(signal.SIGTERM)
+except KeyboardInterrupt:
+    for number in SIGNALS:
+        signal.raise_signal(number)
+    print("once")
+"""
+
+
+def test_the_first_signal_interrupts_alone() -> None:
+    told = subprocess.run([sys.executable, "-c", SIGNALLED], cwd=ROOT, capture_output=True)
+    assert told.stdout == b"once\n", told.stderr.decode()
+
+
 @pytest.mark.usefixtures("again")
 def test_a_second_signal_does_not_leave_half_of_it(run: Callable[..., Run]) -> None:
     one = run()
