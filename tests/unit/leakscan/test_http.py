@@ -40,10 +40,10 @@ class Service(BaseHTTPRequestHandler):
         self.rfile.read(size)
         self.send_response(STATUS.get(self.path, 404))
         self.send_header("Content-Length", "0")
-        self.end_headers()
         if size >= LONG:
-            self.close_connection = True
+            self.send_header("Connection", "close")
             self.server.socket.close()
+        self.end_headers()
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = answer
     do_TRACE = do_PROPFIND = answer
