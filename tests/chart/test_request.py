@@ -158,7 +158,7 @@ class Server(HTTPServer):
 
 
 @contextmanager
-def serving(server: Server) -> Iterator[int]:
+def serving(server: HTTPServer) -> Iterator[int]:
     """Serve for a while, on the port that this yields."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

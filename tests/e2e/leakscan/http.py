@@ -121,15 +121,15 @@ def answers(target: Target) -> Reading:
 def session_cookie(target: Target) -> Reading:
     """The session cookie of a first and of a second visit, decoded."""
     cookie = ""
-    with _connected(target.cluster) as connection:
-        for visit in ("first", "second"):
+    for visit in ("first", "second"):
+        with _connected(target.cluster) as connection:
             connection.request("GET", "/", headers={"Cookie": cookie} if cookie else {})
             answer = connection.getresponse()
             answer.read()
-            cookie = (answer.getheader("Set-Cookie") or "").split(";")[0]
-            if not cookie.startswith("session="):
-                raise Unreadable(f"the {visit} visit brought no session cookie")
-            yield Sample(f"cookie of the {visit} visit", decoded(cookie.removeprefix("session=")))
+        cookie = (answer.getheader("Set-Cookie") or "").split(";")[0]
+        if not cookie.startswith("session="):
+            raise Unreadable(f"the {visit} visit brought no session cookie")
+        yield Sample(f"cookie of the {visit} visit", decoded(cookie.removeprefix("session=")))
 
 
 @place(GROUP, "metrics")
@@ -182,13 +182,10 @@ def forwarded(cluster: Cluster) -> Iterator[int]:
 def _connected(cluster: Cluster) -> Iterator[http.client.HTTPSConnection]:
     # whoever answers is searched
     context = ssl._create_unverified_context()
-    with (
-        forwarded(cluster) as port,
-        closing(
-            http.client.HTTPSConnection("127.0.0.1", port, timeout=TIMEOUT, context=context)
-        ) as connection,
-    ):
-        yield connection
+    with forwarded(cluster) as port:
+        server = http.client.HTTPSConnection("127.0.0.1", port, timeout=TIMEOUT, context=context)
+        with closing(server) as connection:
+            yield connection
 
 
 def _answers(cluster: Cluster, requests: Iterable[tuple[str, str, Odd]]) -> Reading:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from app.keeper.certificates import new_authority, new_certificate
+from tests.chart.test_request import serving
 from tests.e2e.leakscan import http
 from tests.e2e.leakscan.engine import Sample
 
@@ -71,14 +71,8 @@ def ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         server = HTTPServer(("127.0.0.1", 0), Service)
         opened.append(server.server_port)
         server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
+        with serving(server) as port:
+            yield port
 
     monkeypatch.setattr(http, "forwarded", forwarded)
     return opened
