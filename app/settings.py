@@ -16,6 +16,16 @@ from .keys import SECRET_NAMES
 Value = TypeVar("Value")
 
 SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+#: With these a connection without TLS fails.
+TLS_MODES: Final = ("require", "verify-ca", "verify-full")
+#: Which servers are accepted, in libpq's words:
+#: https://www.postgresql.org/docs/17/libpq-connect.html#LIBPQ-CONNECT-TARGET-SESSION-ATTRS
+SESSION_ATTRS: Final = ("read-write", "primary", "any")
+#: libpq's words for what a server may ask for:
+#: https://www.postgresql.org/docs/17/libpq-connect.html#LIBPQ-CONNECT-REQUIRE-AUTH
+AUTH_METHODS: Final = ("scram-sha-256", "md5", "password", "gss", "sspi", "none")
+CHANNEL_BINDINGS: Final = ("require", "prefer", "disable")
+POOLERS: Final = ("none", "session", "transaction")
 #: In seconds: the longest session.
 TEN_YEARS: Final = 315_360_000
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -35,7 +45,8 @@ class Settings:
     secrets_dir: Path
     #: How long, in seconds, a change of the Secret may go unnoticed.
     secrets_check_seconds: float
-    #: A host name, an address, or the folder of a Unix socket.
+    #: A host name, an address, or the directory of a Unix socket; or several, with commas, which
+    #: are tried in this order.
     database_host: str
     database_port: int
     database_name: str
@@ -43,12 +54,31 @@ class Settings:
     database_sslmode: str
     #: The certificate authorities that the database's certificate is verified with.
     database_ca_file: Path | None
+    #: Which of the hosts is accepted: one of `SESSION_ATTRS`.
+    database_target_session_attrs: str
+    #: How the server may ask for the password: some of `AUTH_METHODS`, with commas.
+    database_require_auth: str
+    #: Whether the server must prove that the TLS connection ends at itself: one of
+    #: `CHANNEL_BINDINGS`.
+    database_channel_binding: str
+    #: What PgBouncer, or a pooler like it, assigns a server connection to: one of `POOLERS`.
+    database_pooler: str
     #: Holds tls.crt and tls.key; None: plain HTTP.
     tls_dir: Path | None
     #: The address to listen on, for requests and for metrics.
     host: str
     port: int
     metrics_port: int
+    #: How long a client may send and read nothing in the middle of a request, in seconds.
+    client_idle_seconds: float
+    #: How long a client may take to send a request or to read its answer, in seconds.
+    client_total_seconds: float
+    #: How long a connection may wait for its next request, in seconds.
+    keep_alive_seconds: int
+    #: The host names that requests may be for; empty: any.
+    trusted_hosts: tuple[str, ...]
+    #: How many proxies in front of the service set X-Forwarded-* headers; 0: they are ignored.
+    trusted_proxies: int
     session_lifetime_seconds: int
     log_level: str
 
@@ -76,6 +106,8 @@ class Settings:
 
         if setting("PORT", "8080", _port) == setting("METRICS_PORT", "9090", _port):
             raise SettingsError("METRICS_PORT has to be another port than PORT")
+        sslmode = setting("DATABASE_SSLMODE", "verify-full", _one_of(*SSL_MODES))
+        pooler = setting("DATABASE_POOLER", "none", _one_of(*POOLERS))
         return cls(
             secrets_from=setting("SECRETS_FROM", "files", _one_of("files", "env")),
             secrets_dir=setting("SECRETS_DIR", "/etc/secrets", Path),
@@ -83,12 +115,27 @@ class Settings:
             database_host=setting("DATABASE_HOST", "localhost", str),
             database_port=setting("DATABASE_PORT", "5432", _port),
             database_name=setting("DATABASE_NAME", "flask_app", str),
-            database_sslmode=setting("DATABASE_SSLMODE", "verify-full", _one_of(*SSL_MODES)),
+            database_sslmode=sslmode,
             database_ca_file=setting("DATABASE_CA_FILE", "", _optional_path),
+            database_target_session_attrs=setting(
+                "DATABASE_TARGET_SESSION_ATTRS", "read-write", _one_of(*SESSION_ATTRS)
+            ),
+            database_require_auth=setting("DATABASE_REQUIRE_AUTH", "scram-sha-256", _auth_methods),
+            database_channel_binding=setting(
+                "DATABASE_CHANNEL_BINDING",
+                "require" if sslmode in TLS_MODES and pooler == "none" else "prefer",
+                _channel_binding(sslmode),
+            ),
+            database_pooler=pooler,
             tls_dir=setting("TLS_DIR", "", _optional_path),
             host=setting("HOST", "127.0.0.1", str),
             port=setting("PORT", "8080", _port),
             metrics_port=setting("METRICS_PORT", "9090", _port),
+            client_idle_seconds=setting("CLIENT_IDLE_SECONDS", "5", _positive_seconds),
+            client_total_seconds=setting("CLIENT_TOTAL_SECONDS", "15", _positive_seconds),
+            keep_alive_seconds=setting("KEEP_ALIVE_SECONDS", "75", _whole_number(1, 3600)),
+            trusted_hosts=setting("TRUSTED_HOSTS", "", _hosts),
+            trusted_proxies=setting("TRUSTED_PROXIES", "0", _whole_number(0, 10)),
             session_lifetime_seconds=setting("SESSION_LIFETIME_SECONDS", "86400", _whole_seconds),
             log_level=setting("LOG_LEVEL", "INFO", _one_of(*LOG_LEVELS)),
         )
@@ -133,6 +180,54 @@ def _seconds(text: str) -> float:
     if not 0 <= seconds <= 3600:
         raise ValueError(problem)
     return seconds
+
+
+def _positive_seconds(text: str) -> float:
+    seconds = _seconds(text)
+    if not seconds:
+        raise ValueError("must be more than 0 seconds")
+    return seconds
+
+
+def _whole_number(least: int, most: int) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        if not re.fullmatch("[0-9]{1,9}", text) or not least <= int(text) <= most:
+            raise ValueError(f"must be a whole number from {least} to {most}, not {text!r}")
+        return int(text)
+
+    return convert
+
+
+def _auth_methods(text: str) -> str:
+    methods = [method.strip() for method in text.split(",")]
+    for method in methods:
+        if method not in AUTH_METHODS:
+            raise ValueError(f"must list some of {', '.join(AUTH_METHODS)}, not {method!r}")
+    return ",".join(methods)
+
+
+def _channel_binding(sslmode: str) -> Callable[[str], str]:
+    def convert(text: str) -> str:
+        binding = _one_of(*CHANNEL_BINDINGS)(text)
+        if binding == "require" and sslmode not in TLS_MODES:
+            raise ValueError(
+                f"is require, and DATABASE_SSLMODE {sslmode} allows a connection without TLS, "
+                f"which has no channel to bind to: use one of {', '.join(TLS_MODES)}, or prefer"
+            )
+        return binding
+
+    return convert
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    hosts = tuple(host for host in (part.strip() for part in text.split(",")) if host)
+    for host in hosts:
+        if not re.fullmatch(r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]", host):
+            raise ValueError(
+                "must list host names without ports, with commas, as in "
+                f"shop.example.org,.example.com (any name in example.com), not {host!r}"
+            )
+    return hosts
 
 
 def _whole_seconds(text: str) -> int:
