@@ -34,6 +34,13 @@ SETTLE_SECONDS: Final = 0.1
 
 MISSING: Final = "create the file, or mount the Secret"
 
+#: Compose mounts the file itself, with its mode:
+#: https://docs.docker.com/reference/compose-file/services/#secrets
+CLOSE_IT: Final = (
+    "set defaultMode: 0440 on the volume in Kubernetes, chmod 0440 on the file in Compose "
+    "(mode: 0440 if its source is environment:), or chmod 0440 elsewhere"
+)
+
 #: Whom a mode lets in who is neither the owner nor in the group.
 EVERYBODY: Final = stat.S_IRWXO
 
@@ -159,7 +166,7 @@ def _read_file(name: str, directory: int) -> Found:
             return "is not a regular file: mount the Secret's key there"
         if found.st_mode & EVERYBODY:
             mode = stat.S_IMODE(found.st_mode)
-            return f"is open to every user (mode {mode:04o}): give it 0440, or defaultMode: 0440"
+            return f"is open to every user (mode {mode:04o}): {CLOSE_IT}"
         with open(descriptor, "rb", closefd=False) as file:
             content = file.read(min(found.st_size, MAX_BYTES) + 1)
             if len(content) > found.st_size:  # it grew, or its file system knows no sizes

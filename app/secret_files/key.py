@@ -24,9 +24,20 @@ _PLACEHOLDER_WORDS: Final = """
     qwerty qwertyuiop random replace replaceme sample secret session signing so some string
     super test testing the this todo token top undefined update use value very your
 """.split()
+#: What stands between these words: ASCII without letters, and typographic quotes, dashes and
+#: blanks. An emoji or a character of another script is content, as a letter is.
+_FILLER: Final = r"[\x00-\x60\x7b-\x7f\xa0\xab\xbb\u2000-\u206f]*+"
 _PLACEHOLDER: Final = re.compile(
-    rf"[\W\d_]*+(?:(?:{'|'.join(sorted(_PLACEHOLDER_WORDS, key=len, reverse=True))})[\W\d_]*+)++"
+    rf"{_FILLER}(?:(?:{'|'.join(sorted(_PLACEHOLDER_WORDS, key=len, reverse=True))}){_FILLER})++"
 )
+
+#: How a key with ``lines=True`` is written.
+_ONE_PER_LINE: Final = "write one value per line, with nothing around it"
+_QUOTES: Final = ('""', "''", "``", "\u201c\u201d", "\u2018\u2019")
+_BYTE_ORDER_MARK: Final = "\ufeff"
+#: What people write between values: the last one is a line break that stayed an escape.
+_SEPARATORS: Final = re.compile(r"(?:[,;\s]|\\r?\\n|\\[nr])+")
+_TOKEN: Final = re.compile(r"[A-Za-z0-9+/=_.~-]+")
 
 _SEQUENCES: Final = ("0123456789", "0123456789abcdef", "abcdefghijklmnopqrstuvwxyz")
 
@@ -52,7 +63,7 @@ class Key:
     :param name: the file's name, which is the key's in the Kubernetes Secret.
     :param min_bytes: fewer bytes are refused.
     :param required: False: it may be missing or empty.
-    :param lines: it holds any number of values, one a line.
+    :param lines: it holds any number of values, one per line; a list in another form is rejected.
     :param public: True for what is no secret, such as a user name: logs may show it.
     :raises ValueError: secrets of fewer than 8 bytes are allowed, which nothing can redact.
     """
@@ -87,10 +98,48 @@ def parse(key: Key, content: bytes) -> tuple[Secret, ...] | str:
         return "is empty: write the value there"
     # not splitlines(): that one breaks lines where a value may have a character
     values = [line for line in (re.split(r"\r?\n", text) if key.lines else [text]) if line]
+    if key.lines and (form := _wrong_form(key, text, values)):
+        return f"{form}: {_ONE_PER_LINE}"
     for value in values:
         if fault := _fault(key, value):
             return fault
     return tuple(Secret(key.name, value) for value in values)
+
+
+def _wrong_form(key: Key, text: str, lines: list[str]) -> str:
+    """Return how the values are written, if not one per line, or an empty text."""
+    if text.startswith(_BYTE_ORDER_MARK):
+        return "begins with a byte order mark"
+    stripped = text.strip()
+    if stripped[:1] + stripped[-1:] in ("[]", "{}"):
+        return "is a list in brackets, as in JSON"
+    if all(line.startswith("- ") for line in lines) and lines:
+        return "is a list with dashes, as in YAML"
+    if len(lines) > 1 and all(line.endswith((",", ";")) for line in lines[:-1]):
+        return "has lines that end with a separator"
+    if any(value[:1] + value[-1:] in _QUOTES for value in (stripped, *lines)):
+        return "is in quotes, or a value of it is"
+    for line in lines:
+        if line != line.strip():
+            return "has white space around a value"
+        if line.casefold().startswith(f"{key.name.casefold()}="):
+            return "repeats its own name before a value"
+        if _are_several(key, line):
+            return "has several values in one line"
+    return ""
+
+
+def _are_several(key: Key, line: str) -> bool:
+    """Tell whether every part of a line would be a value by itself.
+
+    One long value with all kinds of punctuation may have a comma in its middle: so without
+    white space, the parts must have a token's characters, or one length.
+    """
+    parts = [part for part in _SEPARATORS.split(line) if part]
+    if len(parts) < 2 or any(_fault(key, part) for part in parts):
+        return False
+    have_one_length = len({len(part) for part in parts}) == 1
+    return have_one_length or bool(re.search(r"\s", line)) or all(map(_TOKEN.fullmatch, parts))
 
 
 def _fault(key: Key, value: str) -> str:

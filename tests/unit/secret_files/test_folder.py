@@ -180,8 +180,13 @@ def test_something_else_in_the_place_of_a_file_is_refused(mount: Mount) -> None:
 @pytest.mark.parametrize("mode", [0o404, 0o444, 0o644, 0o602, 0o777])
 def test_a_file_that_is_open_to_every_user_is_refused(mount: Mount, mode: int) -> None:
     (mount.folder / "SECRET_KEY").chmod(mode)
-    with pytest.raises(SecretError, match=rf"SECRET_KEY .* every user \(mode {mode:04o}\)"):
+    with pytest.raises(
+        SecretError, match=rf"SECRET_KEY .* every user \(mode {mode:04o}\)"
+    ) as caught:
         Folder(mount.folder, KEYS).read()
+    # for each who mounts it: Kubernetes, Compose with a file, Compose with a variable
+    for remedy in ("defaultMode: 0440", "chmod 0440 on the file in Compose", "mode: 0440 if"):
+        assert remedy in str(caught.value)
 
 
 @pytest.mark.parametrize("mode", [0o400, 0o440, 0o600, 0o660])
