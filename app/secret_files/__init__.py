@@ -14,6 +14,7 @@ docs/secret-files.md has the rest.
 from .core_dumps import forbid_core_dumps
 from .environment import Environment
 from .folder import Folder, folder_version
+from .hints import hint
 from .key import Key, SecretError
 from .redaction import RedactingFormatter, Redactor, log_uncaught
 from .snapshot import Snapshot
@@ -34,5 +35,6 @@ __all__ = [
     "Source",
     "folder_version",
     "forbid_core_dumps",
+    "hint",
     "log_uncaught",
 ]

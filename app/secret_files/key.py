@@ -33,8 +33,8 @@ _PLACEHOLDER: Final = re.compile(
 
 #: How a key with ``lines=True`` is written.
 _ONE_PER_LINE: Final = "write one value per line, with nothing around it"
-_QUOTES: Final = ('""', "''", "``", "\u201c\u201d", "\u2018\u2019")
-_BYTE_ORDER_MARK: Final = "\ufeff"
+QUOTES: Final = ('""', "''", "``", "\u201c\u201d", "\u2018\u2019")
+BYTE_ORDER_MARK: Final = "\ufeff"
 #: What people write between values: the last one is a line break that stayed an escape.
 _SEPARATORS: Final = re.compile(r"(?:[,;\s]|\\r?\\n|\\[nr])+")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9+/=_.~-]+")
@@ -108,7 +108,7 @@ def parse(key: Key, content: bytes) -> tuple[Secret, ...] | str:
 
 def _wrong_form(key: Key, text: str, lines: list[str]) -> str:
     """Return how the values are written, if not one per line, or an empty text."""
-    if text.startswith(_BYTE_ORDER_MARK):
+    if text.startswith(BYTE_ORDER_MARK):
         return "begins with a byte order mark"
     stripped = text.strip()
     if stripped[:1] + stripped[-1:] in ("[]", "{}"):
@@ -117,7 +117,7 @@ def _wrong_form(key: Key, text: str, lines: list[str]) -> str:
         return "is a list with dashes, as in YAML"
     if len(lines) > 1 and all(line.endswith((",", ";")) for line in lines[:-1]):
         return "has lines that end with a separator"
-    if any(value[:1] + value[-1:] in _QUOTES for value in (stripped, *lines)):
+    if any(value[:1] + value[-1:] in QUOTES for value in (stripped, *lines)):
         return "is in quotes, or a value of it is"
     for line in lines:
         if line != line.strip():

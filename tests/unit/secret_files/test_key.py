@@ -62,10 +62,8 @@ def test_a_key_may_be_a_fallback_whatever_characters_it_has() -> None:
 
 
 FALLBACKS = Key("SECRET_KEY_FALLBACKS", min_bytes=32, lines=True, required=False)
-FIRST, SECOND = (
-    "b1946ac92492d2347c6235b4d2611184",
-    "Zk3_unit-test-signing-key-4f1c9a7be2",
-)  # pragma: allowlist secret
+FIRST = "Zk3.another-unit-test-signing-key-0d2"
+SECOND = "Zk3_unit-test-signing-key-4f1c9a7be2"
 PUNCTUATED = "b!9@6#c$2%4^d&3*7(c)6{3}b|d:6?1<8>4"
 
 WRONG_FORMS = {
