@@ -54,7 +54,12 @@ def create_app(settings: Settings | None = None) -> Flask:
         metrics.watch_certificate(settings.tls_dir / "tls.crt")
     metrics.measure(app)
     app.session_interface = session.StoreSessionInterface(store)
-    database = Database(settings, store, on_login_failure=metrics.database_login_failures.inc)
+    database = Database(
+        settings,
+        store,
+        on_login_failure=metrics.database_login_failures.inc,
+        on_lost=lambda reason: metrics.database_connections_lost.labels(reason).inc(),
+    )
     journal = Journal(store, database)
     app.extensions.update(secrets=store, database=database, metrics=metrics, journal=journal)
     views.register(app)

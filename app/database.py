@@ -2,34 +2,112 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, suppress
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, Final
 
 import psycopg
 import sqlalchemy
-from sqlalchemy import URL, Connection, QueuePool, text
+from sqlalchemy import URL, Connection, ExceptionContext, QueuePool, text
 
+from .connection import (
+    PING_SECONDS,
+    STATEMENT_SECONDS,
+    LimitedConnection,
+    LoginError,
+    Silent,
+    connect,
+    libpq_options,
+)
 from .secret_files import Secret, SecretError, SecretStore, Snapshot
 from .settings import Settings
 
-#: As many as gunicorn has threads, each with a connection: a request never waits for one.
-POOL_SIZE: Final = 8
+log = logging.getLogger(__name__)
 
-#: A statement that takes longer is ended: the keeper locks an old role after 30 s.
-STATEMENT_SECONDS: Final = 20
+#: How many requests have a connection at once. The others wait for one.
+POOL_SIZE: Final = 8
 
 POOL: Final[Mapping[str, Any]] = {
     "pool_size": POOL_SIZE + 1,  # and the journal's thread
     "max_overflow": 0,
-    "pool_timeout": 5,
-    "pool_pre_ping": True,
+    "pool_timeout": 3,  # seconds
 }
+
+#: A server that ends a session may take as long, in seconds, until it gives the place away.
+PLACE_SECONDS: Final = (0.05, 0.2, 0.5)
+
+#: SQLSTATE of a server that takes no writes, such as a standby.
+READ_ONLY: Final = "25006"
+#: Errors that are the session's or the server's, not the statement's, by the beginning of their
+#: SQLSTATE: https://www.postgresql.org/docs/17/errcodes-appendix.html
+USELESS: Final = (
+    READ_ONLY,
+    "08",  # connection exception
+    "25P03",  # idle in a transaction for too long
+    "26",  # a prepared statement is not there: a pooler gave another server session
+    "42P05",  # or is there already
+    "57P",  # operator intervention, such as a shutdown
+    "58",  # system error
+)
+#: Where PostgreSQL says "cached plan must not change result type", after a table was altered; its
+#: SQLSTATE, 0A000, is that of many errors.
+STALE_PLAN: Final = "RevalidateCachedQuery"
 
 
 class NotNeeded(Exception):
     """There is no connection, and none has to be opened."""
+
+
+class Away(LoginError):
+    """The database can't be reached, and another thread is trying."""
+
+
+class Outage:
+    """While the database can't be reached, one thread at a time tries, and the others fail at once.
+
+    Otherwise each request would wait for the limit of a login.
+    """
+
+    def __init__(self) -> None:
+        self._since = 0.0
+        self._trying = threading.Lock()
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Log in within the `with` block.
+
+        :raises Away: another thread is trying.
+        """
+        is_probe = bool(self._since)
+        if is_probe and not self._trying.acquire(blocking=False):
+            raise Away("the database can't be reached: another request is trying")
+        try:
+            yield
+        except LoginError as error:
+            if error.is_refused or error.is_full:
+                self._end()
+            else:
+                self._begin(error)
+            raise
+        else:
+            self._end()
+        finally:
+            if is_probe:
+                self._trying.release()
+
+    def _begin(self, error: LoginError) -> None:
+        if not self._since:
+            self._since = time.monotonic()
+            log.error("the database can't be reached, what needs it gets 503: %s", error)
+
+    def _end(self) -> None:
+        if self._since:
+            seconds = time.monotonic() - self._since
+            self._since = 0.0
+            log.warning("the database can be reached again, after %.0f s", seconds)
 
 
 class Database:
@@ -37,10 +115,13 @@ class Database:
 
     A new pair is tried before the store publishes it. Once it does, connections of an
     older generation are closed: idle ones at once, the others when their request is done.
+    So are those that answer and are of no use, as that of a server which became a standby.
 
     :param on_login_failure: called whenever a connection can't be opened.
     :param pool: SQLAlchemy's words for the pool.
         https://docs.sqlalchemy.org/en/20/core/engines.html#sqlalchemy.create_engine
+    :param on_lost: called with the reason whenever connections are replaced: `timeout`,
+        `read_only` or `broken`.
     """
 
     def __init__(
@@ -49,10 +130,13 @@ class Database:
         store: SecretStore,
         on_login_failure: Callable[[], None],
         pool: Mapping[str, Any] = POOL,
+        on_lost: Callable[[str], object] = lambda reason: None,
     ) -> None:
         self._store = store
         self._on_login_failure = on_login_failure
+        self._on_lost = on_lost
         self._reached = False
+        self._outage = Outage()
         self._options = libpq_options(settings)
         self.engine = sqlalchemy.create_engine(
             URL.create("postgresql+psycopg"),
@@ -62,8 +146,12 @@ class Database:
         )
         self._closing_thread = 0
         sqlalchemy.event.listen(self.engine, "do_connect", self._connect)
-        sqlalchemy.event.listen(self.engine, "checkout", self._check_generation)
+        sqlalchemy.event.listen(self.engine, "checkout", self._check)
         sqlalchemy.event.listen(self.engine, "checkin", self._close_if_old)
+        sqlalchemy.event.listen(self.engine, "handle_error", self._give_up_useless)
+        if settings.database_pooler == "transaction":
+            # what is set for a session may be another client's by the next transaction
+            sqlalchemy.event.listen(self.engine, "begin", _limit_statements)
         store.on_try.append(self._try)
         store.on_adopt.append(self._close_idle)
 
@@ -84,36 +172,37 @@ class Database:
 
     def _connect(
         self, dialect: sqlalchemy.Dialect, record: Any, arguments: Any, options: dict[str, Any]
-    ) -> Any:
+    ) -> LimitedConnection:
         """Log in; once more, if the login was replaced meanwhile."""
         if self._closing_thread == threading.get_ident():
             raise NotNeeded  # a place in the pool that is empty stays so
-        snapshot = self._store.current()
-        try:
-            connection = self._login(dialect.connect, options, snapshot)
-        except psycopg.OperationalError:
-            newer = self._store.refresh()
-            if newer.version == snapshot.version:
-                raise
-            snapshot = newer
-            connection = self._login(dialect.connect, options, snapshot)
+        with self._outage.attempt():
+            snapshot = self._store.current()
+            try:
+                connection = self._login(options, snapshot)
+            except LoginError:
+                newer = self._store.refresh()
+                if newer.version == snapshot.version:
+                    raise
+                snapshot = newer
+                connection = self._login(options, snapshot)
         record.info.update(version=snapshot.version, is_new=True)
         return connection
 
-    def _login(
-        self, connect: Callable[..., Any], options: Mapping[str, Any], snapshot: Snapshot
-    ) -> Any:
-        try:
-            return connect(
-                **options,
-                user=snapshot["DATABASE_USERNAME"].reveal(),
-                password=snapshot["DATABASE_PASSWORD"].reveal(),
-            )
-        except psycopg.OperationalError as error:
-            problem = str(error)
-        self._on_login_failure()
-        # raised out here, it has neither the connection nor the frames that hold the password
-        raise psycopg.OperationalError(problem)
+    def _login(self, options: Mapping[str, Any], snapshot: Snapshot) -> LimitedConnection:
+        """Log in; again, while a session that has ended still has its place on the server."""
+        pauses = iter(PLACE_SECONDS)
+        while True:
+            try:
+                return connect(
+                    options, snapshot["DATABASE_USERNAME"], snapshot["DATABASE_PASSWORD"]
+                )
+            except LoginError as error:
+                pause = next(pauses, None) if error.is_full else None
+                if pause is None:
+                    self._on_login_failure()
+                    raise
+            time.sleep(pause)
 
     def _try(self, snapshot: Snapshot) -> None:
         """Refuse a generation whose pair the database does not accept."""
@@ -121,52 +210,80 @@ class Database:
         if _pair(snapshot) == _pair(current):
             return  # proven already; a database that is away must not hold up another key
         try:
-            self._login(psycopg.connect, self._options, snapshot).close()
-        except psycopg.OperationalError as error:
-            reason = f"can't log in to the database: {' '.join(str(error).split())}"
-            raise SecretError("DATABASE_PASSWORD", str(self._store.source), reason) from None
+            self._try_login(snapshot)
+        except LoginError as error:
+            reason = f"can't be used, {error.summary}: {error}"
+            raise SecretError(error.key, str(self._store.source), reason) from None
 
-    def _close_idle(self, snapshot: Snapshot) -> None:
+    def _try_login(self, snapshot: Snapshot) -> None:
+        """Log in with a pair, in the place of an idle connection if the server has none left."""
+        try:
+            self._login(self._options, snapshot).close()
+        except LoginError as error:
+            if not error.is_full:
+                raise
+            self._close_idle(snapshot, most=1)
+            self._login(self._options, snapshot).close()
+
+    def _close_idle(self, snapshot: Snapshot, most: int = POOL_SIZE + 1) -> None:
         """Close what nobody uses; its place in the pool is filled when somebody needs it.
 
-        Each is taken as for a request: an old one is closed then, and no new one is opened.
-        Not with `Engine.dispose`, which replaces the pool: a thread that has the old one
-        already would put its connection back where nobody looks again.
+        Each is taken as for a request, and no new one is opened. Not with `Engine.dispose`, which
+        replaces the pool: a thread that has the old one already would put its connection back
+        where nobody looks again.
         """
         pool = self.engine.pool
         self._closing_thread = threading.get_ident()
         try:
-            for _ in range(pool.checkedin() if isinstance(pool, QueuePool) else 0):
-                with suppress(NotNeeded):
+            idle = pool.checkedin() if isinstance(pool, QueuePool) else 0
+            for _ in range(min(idle, most)):
+                with suppress(NotNeeded, sqlalchemy.exc.TimeoutError):
                     pool.connect().close()  # the one that has been idle for longest
         finally:
             self._closing_thread = 0
 
-    def _check_generation(self, connection: Any, record: Any, proxy: Any) -> None:
+    def _check(self, connection: LimitedConnection, record: Any, proxy: Any) -> None:
+        """Replace a connection that does not answer, or whose login was replaced."""
         # a new one is as new as can be, and SQLAlchemy gives up after it was refused twice
-        is_new = record.info.pop("is_new", False)
-        if not is_new and record.info["version"] != self._store.current().version:
+        if record.info.pop("is_new", False):
+            return
+        is_closing = self._closing_thread == threading.get_ident()
+        if is_closing or record.info["version"] != self._store.current().version:
             raise sqlalchemy.exc.DisconnectionError("this connection's login was replaced")
+        try:
+            with connection.limited(PING_SECONDS):
+                self.engine.dialect.do_ping(record.dbapi_connection)
+        except psycopg.Error as error:
+            self._lose(error)
+            raise sqlalchemy.exc.InvalidatePoolError from None
 
     def _close_if_old(self, connection: Any, record: Any) -> None:
         if record.info.get("version") != self._store.current().version:
             record.invalidate()
 
+    def _give_up_useless(self, context: ExceptionContext) -> None:
+        """Replace every connection of the pool after an error that the next statement would get."""
+        error = context.original_exception
+        if not isinstance(error, psycopg.Error) or isinstance(error, LoginError):
+            return
+        is_stale = error.diag.source_function == STALE_PLAN
+        if context.is_disconnect or is_stale or (error.sqlstate or "").startswith(USELESS):
+            context.is_disconnect = True
+            self._lose(error)
 
-def libpq_options(settings: Settings) -> dict[str, Any]:
-    """Return what a connection needs but for its login, in libpq's words."""
-    options = {
-        "host": settings.database_host,
-        "port": settings.database_port,
-        "dbname": settings.database_name,
-        "sslmode": settings.database_sslmode,
-        "connect_timeout": 5,
-        "application_name": "flask-app",
-        "options": f"-c statement_timeout={STATEMENT_SECONDS * 1000}",
-    }
-    if settings.database_ca_file:
-        options["sslrootcert"] = str(settings.database_ca_file)
-    return options
+    def _lose(self, error: psycopg.Error) -> None:
+        reason = "read_only" if error.sqlstate == READ_ONLY else "broken"
+        reason = "timeout" if isinstance(error, Silent) else reason
+        log.warning("connections to the database are replaced (%s): %s", reason, _line(error))
+        self._on_lost(reason)
+
+
+def _limit_statements(connection: Connection) -> None:
+    connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _pair(snapshot: Snapshot) -> tuple[Secret, Secret]:

@@ -76,6 +76,15 @@ class Metrics:
             "Database connections that could not be opened",
             registry=self.registry,
         )
+        self.database_connections_lost = Counter(
+            "database_connections_lost_total",
+            "Times that the database's connections were replaced: the server did not answer "
+            "(timeout), takes no writes (read_only), or ended one (broken)",
+            ["reason"],
+            registry=self.registry,
+        )
+        for reason in ("timeout", "read_only", "broken"):
+            self.database_connections_lost.labels(reason)  # a counter that is 0 is there
         self.http_requests = Counter(
             "http_requests_total",
             "Requests that were answered",

@@ -39,17 +39,19 @@ class Postgres:
     :param folder: made where it is missing.
     :param user: the name of the administrator, for a new folder.
     :param password: the administrator's password, for a new folder.
+    :param listen_addresses: where it listens besides its Unix socket, in PostgreSQL's words.
     """
 
     #: The port is a part of the socket's name.
-    port: Final = 5432
+    port = 5432
 
-    def __init__(self, folder: Path, user: str, password: str) -> None:
+    def __init__(self, folder: Path, user: str, password: str, listen_addresses: str = "") -> None:
         self._folder = folder.absolute()
         self._data = self._folder / "data"
         self._log = self._folder / "log"
         self._user = user
         self._password = password
+        self._listen_addresses = listen_addresses
         self._process: subprocess.Popen[bytes] | None = None
         #: The folder of the socket: what libpq takes as a host.
         self.host = ""
@@ -70,7 +72,7 @@ class Postgres:
         self.host = tempfile.mkdtemp(prefix="postgres-")
         _own(Path(self.host))
         settings = {
-            "listen_addresses": "",
+            "listen_addresses": self._listen_addresses,
             "unix_socket_directories": self.host,
             "unix_socket_permissions": "0700",
             "port": str(self.port),

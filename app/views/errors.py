@@ -15,6 +15,8 @@ from werkzeug.exceptions import (
     ServiceUnavailable,
 )
 
+from ..database import Away
+
 log = logging.getLogger(__name__)
 
 
@@ -33,7 +35,7 @@ class InvalidField(Exception):
 def register(app: Flask) -> None:
     """Handle every exception that a view can raise."""
     app.register_error_handler(InvalidField, _invalid_field)
-    app.register_error_handler(sqlalchemy.exc.OperationalError, _database_away)
+    app.register_error_handler(sqlalchemy.exc.DBAPIError, _database_error)
     app.register_error_handler(sqlalchemy.exc.TimeoutError, _database_away)
     app.register_error_handler(ParseException, _unreadable)
     app.register_error_handler(HTTPException, _http_error)
@@ -51,8 +53,17 @@ def _unreadable(error: ParseException) -> Response:
     return _answer(BadRequest("The body can't be read."))
 
 
+def _database_error(error: sqlalchemy.exc.DBAPIError) -> Response:
+    """Answer 503 where the database is at fault, and not the statement."""
+    if error.connection_invalidated or isinstance(error, sqlalchemy.exc.OperationalError):
+        return _database_away(error)
+    return _unexpected(error)
+
+
 def _database_away(error: sqlalchemy.exc.SQLAlchemyError) -> Response:
-    log.error("the database did not answer: %s", getattr(error, "orig", error))
+    cause = getattr(error, "orig", error)
+    if not isinstance(cause, Away):  # the first request of an outage logs it
+        log.error("the database did not answer: %s", cause)
     return _answer(ServiceUnavailable("The database does not answer.", retry_after=5))
 
 

@@ -33,5 +33,6 @@ application.extensions["database"] = create_engine(
     ),
     connect_args=libpq_options(settings),
     hide_parameters=True,
+    pool_pre_ping=True,  # as Database does itself
     **POOL,
 )

@@ -233,7 +233,7 @@ def test_a_pair_that_the_database_refuses_is_not_adopted(
     assert [service.role() for _ in range(3)] == [role] * 3
     assert [error.key for error in service.rejected] == ["DATABASE_PASSWORD"]
     reason = service.rejected[0].reason
-    assert reason.startswith("can't log in to the database: ")
+    assert reason.startswith("can't be used, the database refuses the user name or the password: ")
     assert "password authentication failed" in reason
     assert "\n" not in reason
     errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
@@ -254,7 +254,7 @@ def test_a_pair_that_can_not_be_tried_is_adopted_once_the_database_is_back(
     old = service.store.current()
     rotation.rotate()
     assert service.store.current() is old
-    assert "can't log in to the database: connection" in service.rejected[0].reason
+    assert "the database can't be reached: connection" in service.rejected[0].reason
     (tmp_path / "socket").symlink_to(settings.database_host)
     monkeypatch.setattr(store_module, "REFRESH_PAUSE", 0)
     assert service.store.refresh() is not old

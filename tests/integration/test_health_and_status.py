@@ -18,6 +18,7 @@ from prometheus_client import generate_latest
 from prometheus_client.samples import Sample
 
 from app import logs
+from app.connection import LimitedConnection
 from app.journal import Journal
 from app.keys import KEYS
 from app.secret_files import Folder, SecretStore
@@ -215,7 +216,7 @@ def test_a_pair_that_the_database_refuses_is_told_without_what_it_said(
     rotation.publish({**pair, "DATABASE_PASSWORD": WRONG})
     assert service.refused() == {
         "key": "DATABASE_PASSWORD",
-        "reason": "can't log in to the database",
+        "reason": "can't be used, the database refuses the user name or the password",
     }
     rotation.publish(pair)
     assert service.refused() is None
@@ -266,7 +267,7 @@ def test_a_value_is_redacted_before_anybody_tries_it(
         written.append(logs.redactor.redact(password))
         raise psycopg.OperationalError
 
-    monkeypatch.setattr(psycopg, "connect", connect)
+    monkeypatch.setattr(LimitedConnection, "connect", connect)
     rotation.mount.write({"DATABASE_PASSWORD": refused})
     store.refresh()
     assert set(written) == {"[redacted]"}

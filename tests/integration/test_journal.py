@@ -121,7 +121,10 @@ def test_a_refused_generation_is_told_once_and_shown_while_it_is(
     wait_for(lambda: ("one", "rejected") in told(look(app)), "what it rejected")
     view = look(app)
     assert told(view).count(("one", "rejected")) == 1
-    assert view.pods[0].refused == "DATABASE_PASSWORD can't log in to the database"
+    assert (
+        view.pods[0].refused
+        == "DATABASE_PASSWORD can't be used, the database refuses the user name or the password"
+    )
     assert view.events[0].detail == view.pods[0].refused
     assert "wrong-" not in repr(view)
     rotation.mount.write({"DATABASE_PASSWORD": good})

@@ -21,7 +21,8 @@ USES: dict[str, set[str]] = {
     "tls": {"secret_files"},
     "logs": {"secret_files"},
     "metrics": {"secret_files"},
-    "database": {"secret_files", "settings"},
+    "connection": {"secret_files", "settings"},
+    "database": {"connection", "secret_files", "settings"},
     "journal": {"secret_files", "database"},
     "views": {"secret_files", "database", "journal"},
 }

@@ -36,6 +36,7 @@ LAYERS = (
     ("secret_files",),
     ("keys",),
     ("settings",),
+    ("connection",),
     ("database", "logs", "metrics", "session", "tls"),
     ("journal",),
     ("views",),

@@ -1,0 +1,298 @@
+"""A database that goes away, hangs or fails over: what needs it gets 503, the rest goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import pytest
+
+from tests.integration.server import OwnServer, dropped, own_server
+from tests.integration.service import Service, free_port
+
+#: In seconds: the longest wait for an answer, and for the first good one after an outage.
+ANSWER = 15
+BACK = 10
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
+    with own_server(tmp_path_factory.mktemp("own")) as server:
+        yield server
+
+
+@dataclass
+class Answer:
+    status: int
+    seconds: float
+
+
+def ask(service: Service, path: str, body: bytes | None = None) -> Answer:
+    """Ask once; 0 stands for no answer."""
+    started = time.monotonic()
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"http://localhost:{service.port}{path}", body, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            answer.read()
+            status = answer.status
+    except urllib.error.HTTPError as error:
+        status = error.code
+        error.close()
+    except OSError:
+        status = 0
+    return Answer(status, time.monotonic() - started)
+
+
+def ask_at_once(service: Service, paths: list[str]) -> list[Answer]:
+    with ThreadPoolExecutor(len(paths)) as pool:
+        return list(pool.map(lambda path: ask(service, path), paths))
+
+
+#: Something that reads from the database.
+READS = "/"
+
+
+def fill_pool(service: Service, server: OwnServer) -> None:
+    """Have the service open as many connections as requests can hold."""
+    for _ in range(20):
+        if len(server.sessions()) >= 8:
+            return
+        ask_at_once(service, [READS] * 32)
+    raise AssertionError(f"{len(server.sessions())} connections were opened")
+
+
+@pytest.fixture
+def service(
+    serve: Callable[..., Service], server: OwnServer, wait_for: Callable[..., None]
+) -> Service:
+    service = serve(**server.settings)
+    wait_for(lambda: ask(service, "/readyz").status == 200, "the start")
+    return service
+
+
+def lost(service: Service, reason: str) -> float:
+    name = f'database_connections_lost_total{{reason="{reason}"}}'
+    return float(re.findall(rf"(?m)^{re.escape(name)} (\S+)", service.metrics())[0])
+
+
+@contextmanager
+def stopped(pids: list[int]) -> Iterator[None]:
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_connections_of_stopped_sessions_are_replaced(service: Service, server: OwnServer) -> None:
+    """The kernel of a stopped process goes on to acknowledge: no option of TCP notices."""
+    fill_pool(service, server)
+    with stopped(server.sessions()):
+        answers = ask_at_once(service, [READS] * 10)
+    assert {answer.status for answer in answers} == {200}
+    assert max(answer.seconds for answer in answers) < ANSWER
+    assert lost(service, "timeout") >= 1
+    assert "did not answer within 3 s" in service.output.read_text()
+
+
+def test_connections_to_a_lost_host_are_replaced(service: Service, server: OwnServer) -> None:
+    fill_pool(service, server)
+    with dropped(server.port, *server.client_ports()):
+        answers = ask_at_once(service, [READS] * 10)
+        assert {answer.status for answer in answers} == {200}
+        assert max(answer.seconds for answer in answers) < ANSWER
+    assert lost(service, "timeout") + lost(service, "broken") >= 1
+
+
+@contextmanager
+def clients(service: Service, number: int) -> Iterator[list[Answer]]:
+    """Have clients ask for something of the database all the time."""
+    answers: list[Answer] = []
+    done = threading.Event()
+
+    def go_on() -> None:
+        while not done.is_set():
+            answers.append(ask(service, READS))
+            done.wait(0.05)
+
+    threads = [threading.Thread(target=go_on) for _ in range(number)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield answers
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_a_database_that_never_answers_holds_up_nothing_else(
+    service: Service, server: OwnServer, wait_for: Callable[..., None]
+) -> None:
+    fill_pool(service, server)
+    with clients(service, 20) as answers:
+        with server.frozen():
+            frozen_at = time.monotonic()
+            began = len(answers)
+            others: list[Answer] = []
+            while time.monotonic() < frozen_at + 20:
+                others += [ask(service, path) for path in ("/livez", "/static/style.css")]
+                time.sleep(0.1)
+            during = answers[began:]
+        thawed_at = time.monotonic()
+        wait_for(lambda: answers[-1].status == 200, "an answer")
+        back = time.monotonic() - thawed_at
+    assert back < BACK
+    assert {answer.status for answer in others} == {200}
+    assert max(answer.seconds for answer in others) < 2
+    statuses = [answer.status for answer in during]
+    assert set(statuses) <= {200, 503}
+    assert statuses.count(503) > 50
+    assert max(answer.seconds for answer in during) < ANSWER
+    # once it is known, most are told at once
+    assert sorted(answer.seconds for answer in during)[len(during) // 2] < 0.5
+    log = service.output.read_text()
+    assert log.count("the database can't be reached, what needs it") == 1
+    assert log.count("the database can be reached again") == 1
+
+
+def test_a_host_that_drops_everything_is_the_same(
+    service: Service, server: OwnServer, wait_for: Callable[..., None]
+) -> None:
+    fill_pool(service, server)
+    with clients(service, 20) as answers:
+        with dropped(server.port):
+            time.sleep(20)  # as long as it is away
+            began = [answer.status for answer in answers[-20:]]
+        back_at = time.monotonic()
+        wait_for(lambda: answers[-1].status == 200, "an answer")
+        assert time.monotonic() - back_at < BACK
+    assert set(began) == {503}
+    assert {answer.status for answer in answers} <= {200, 503}
+    assert max(answer.seconds for answer in answers) < ANSWER
+
+
+NOTE = json.dumps({"text": "written after a failover"}).encode()
+WRITE = "/api/" + "notes"
+
+
+@pytest.fixture(scope="module")
+def standby(server: OwnServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
+    standby = server.standby(tmp_path_factory.mktemp("standby"))
+    yield standby
+    standby.stop()
+
+
+def test_the_next_write_succeeds_after_a_failover(
+    serve: Callable[..., Service],
+    server: OwnServer,
+    standby: OwnServer,
+    wait_for: Callable[..., None],
+) -> None:
+    """The address leads to a standby, and then to the primary again."""
+    with Address(server) as address:
+        service = serve(**server.settings | {"DATABASE_PORT": str(address.port)})
+        wait_for(lambda: ask(service, WRITE, NOTE).status == 201, "the first write")
+        address.lead_to(standby)
+        assert ask(service, WRITE, NOTE).status == 503
+        assert ask(service, READS).status == 503
+        address.lead_to(server)
+        assert ask(service, WRITE, NOTE).status == 201
+    assert "Traceback" not in service.output.read_text()
+
+
+def test_of_several_hosts_the_primary_is_used(
+    serve: Callable[..., Service],
+    server: OwnServer,
+    standby: OwnServer,
+    wait_for: Callable[..., None],
+) -> None:
+    for hosts in ((standby, server), (server, standby)):
+        names = ",".join(host.address for host in hosts)
+        service = serve(**server.settings | {"DATABASE_HOST": names})
+        wait_for(lambda s=service: ask(s, WRITE, NOTE).status == 201, "a write")
+
+
+def test_a_session_that_became_read_only_is_replaced(
+    service: Service, server: OwnServer, wait_for: Callable[..., None]
+) -> None:
+    """It answers a ping, and each write on it fails."""
+    assert ask(service, WRITE, NOTE).status == 201
+    before = lost(service, "read_only")
+    server.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+    try:
+        server.execute("SELECT pg_reload_conf()")
+        wait_for(lambda: ask(service, WRITE, NOTE).status == 503, "a refusal")
+    finally:
+        server.execute("ALTER SYSTEM RESET default_transaction_read_only")
+    server.execute("SELECT pg_reload_conf()")
+    wait_for(lambda: ask(service, WRITE, NOTE).status == 201, "a write")
+    assert lost(service, "read_only") > before
+    assert "Traceback" not in service.output.read_text()
+
+
+class Address:
+    """A TCP address that leads to one of several servers, as a Service or a virtual IP does."""
+
+    def __init__(self, server: OwnServer) -> None:
+        self._server = server
+        self._sockets: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", free_port()))
+        self.port: int = self._listener.getsockname()[1]
+        self._threads = [threading.Thread(target=self._accept)]
+
+    def lead_to(self, server: OwnServer) -> None:
+        """Lead there from now on; what is open is cut off."""
+        self._server = server
+        self._cut_off()
+
+    def _cut_off(self) -> None:
+        for one in self._sockets:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # the listener's end
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection((self._server.address, self._server.port))
+                self._sockets += [near, far]
+                for ends in ((near, far), (far, near)):
+                    self._threads.append(threading.Thread(target=self._pump, args=ends))
+                    self._threads[-1].start()
+
+    @staticmethod
+    def _pump(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
+
+    def __enter__(self) -> Address:
+        self._threads[0].start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._threads[0].join()
+        self._cut_off()
+        for thread in self._threads:
+            thread.join()
+        for one in self._sockets:
+            one.close()
