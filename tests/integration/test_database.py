@@ -24,6 +24,7 @@ from app.keys import KEYS
 from app.secret_files import Folder, SecretError, SecretStore
 from app.secret_files import store as store_module
 from app.settings import Settings
+from tests.integration.conftest import Database
 from tests.integration.rotation import ROLES, Rotation
 from tests.mount import SECRETS, Mount
 
@@ -335,3 +336,49 @@ def test_the_service_may_do_what_it_does_and_no_more(
         ):
             connection.execute(sqlalchemy.text(statement))
     service.engine.dispose()
+
+
+@pytest.fixture
+def nine_connections(database: Database) -> Iterator[None]:
+    """Let the server have as many connections for the service as one pod's pool."""
+    database.execute("ALTER DATABASE flask_app CONNECTION LIMIT 9")
+    yield
+    database.execute("ALTER DATABASE flask_app CONNECTION LIMIT -1")
+
+
+def hold(service: Service, number: int) -> ExitStack:
+    """Use so many connections at once."""
+    stack = ExitStack()
+    for _ in range(number):
+        stack.enter_context(service.database.begin())
+    return stack
+
+
+def test_a_trial_login_takes_the_place_of_an_idle_connection(
+    serve: Callable[..., Service], rotation: Rotation, nine_connections: None
+) -> None:
+    service = serve()
+    with hold(service, 9):
+        pass
+    rotation.rotate()
+    assert service.role() == rotation.role()
+    assert service.failures == ["login"]  # the trial's first, before it had a place
+    assert service.rejected == []
+    with hold(service, 9):
+        pass  # each place can be had again
+
+
+def test_a_trial_login_without_a_place_says_so(
+    serve: Callable[..., Service],
+    rotation: Rotation,
+    nine_connections: None,
+    wait_for: Callable[..., None],
+) -> None:
+    service = serve()
+    with hold(service, 9):
+        rotation.rotate()
+        service.store.current()
+    (error,) = service.rejected
+    assert error.reason.startswith("can't be used, the database has no connection left: ")
+    assert "too many connections" in error.reason
+    wait_for(lambda: service.role() == rotation.role(), "the next attempt")
