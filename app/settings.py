@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -29,6 +31,36 @@ POOLERS: Final = ("none", "session", "transaction")
 #: In seconds: the longest session.
 TEN_YEARS: Final = 315_360_000
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+#: The name that a line of `.env` begins with, and those before ``=`` or ``:``: what a shell, YAML,
+#: JSON or Docker takes for an assignment.
+_FIRST_NAME: Final = re.compile(r"\W*(?:export\s+)?([\w.-]+)")
+_ASSIGNED_NAME: Final = re.compile(r"(?<![\w./-])([A-Za-z_][\w.-]*)[\"']?\s*[:=]")
+_COMMENT: Final = re.compile(r"(?:^|\s)#.*")
+#: What a name ends with if its value is a secret, whether it is written in capitals or not.
+_SECRET_NAME: Final = re.compile(
+    r"(?:password|passwd|passphrase|(?:^|_)pass|(?:^|_)pwd|token|secret|credentials?"
+    r"|(?:secret|api|access|private|signing|encryption)[_.-]?key|(?:^|_)dsn)$",
+    re.IGNORECASE,
+)
+#: The file for a name, which has no separators here.
+_FILES: Final = {re.sub("[^A-Z0-9]", "", name): name for name in SECRET_NAMES} | {
+    "PGPASSWORD": "DATABASE_PASSWORD",
+    "PGUSER": "DATABASE_USERNAME",
+}
+_DATABASE_URLS: Final = ("DATABASEURL", "DATABASEURI", "DBURL", "DBURI", "POSTGRESURL")
+#: A URL with a password, or libpq's words for one:
+#: https://www.postgresql.org/docs/17/libpq-connect.html#LIBPQ-CONNSTRING
+_LOGIN_IN_VALUE: Final = re.compile(
+    r"[a-z][a-z0-9+.-]*://[^/\s:@]*:(?!\d{1,5}(?:[/?#]|$))[^@\s]+@"
+    r"|\b(?:host|user|dbname)\s*=.*\bpassword\s*=",
+    re.IGNORECASE,
+)
+_LOGIN_IN_FILES: Final = (
+    "put user name and password into the files DATABASE_USERNAME and DATABASE_PASSWORD in "
+    "SECRETS_DIR, and the rest into DATABASE_HOST, DATABASE_PORT and DATABASE_NAME"
+)
+_OWN_KEY: Final = "add a key to app/keys.py, and its file to SECRETS_DIR"
 
 
 class SettingsError(Exception):
@@ -143,17 +175,65 @@ class Settings:
 
 def _read_dotenv(path: Path) -> dict[str, str]:
     try:
-        found = dotenv_values(path, interpolate=False)
-    except (OSError, UnicodeDecodeError):
-        raise SettingsError(f"{path} can't be read: it has to be a text file of yours") from None
-    for name in SECRET_NAMES:
-        if name in found:
-            raise SettingsError(
-                f"{name} stands in {path}, where no secret belongs: take the line out and "
-                f"put the value into the file {name} in SECRETS_DIR "
-                "(`make run` makes one in .local/secrets)"
-            )
+        raw = path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError):
+        return {}
+    except OSError:
+        raise SettingsError(f"{path} can't be read: it must be a text file of yours") from None
+    encoding = _encoding(raw)
+    text = raw.decode(encoding, errors="replace")
+    for number, line in enumerate(text.splitlines(), 1):
+        if problem := _secret_in(line, f"{path} (line {number})"):
+            raise SettingsError(problem)
+    if encoding != "utf-8-sig" or "\ufffd" in text:
+        raise SettingsError(f"{path} can't be read: save it as UTF-8 text")
+    found = dotenv_values(stream=StringIO(text), interpolate=False)
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _encoding(raw: bytes) -> str:
+    """Guess it from the byte order mark, or from where the NUL bytes are."""
+    marks = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
+    marks |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}  # the shorter last
+    for mark, encoding in marks.items():
+        if raw.startswith(mark):
+            return encoding
+    if b"\0" in raw[:4]:
+        return "utf-16-be" if raw[:1] == b"\0" else "utf-16-le"
+    return "utf-8-sig"
+
+
+def _secret_in(line: str, place: str) -> str:
+    """Return why a line of `.env` is rejected, without its value, or an empty text."""
+    line = _COMMENT.sub("", line)
+    for name in _names_in(line):
+        if key := _FILES.get(_squeezed(name)):
+            return _moved(name, place, f"put the value into the file {key} in SECRETS_DIR")
+        if _squeezed(name).endswith(_DATABASE_URLS):
+            return _moved(name, place, _LOGIN_IN_FILES)
+    if _LOGIN_IN_VALUE.search(line):
+        is_other = "://" in line and "postgres" not in line.lower()
+        return _moved("a login", place, _OWN_KEY if is_other else _LOGIN_IN_FILES)
+    if "PRIVATE KEY-----" in line:
+        return _moved("a private key", place, "put the key into a file in SECRETS_DIR or TLS_DIR")
+    for name in filter(_SECRET_NAME.search, _names_in(line)):
+        return _moved(name, place, _OWN_KEY)
+    return ""
+
+
+def _names_in(line: str) -> list[str]:
+    return [*_FIRST_NAME.findall(line)[:1], *_ASSIGNED_NAME.findall(line)]
+
+
+def _moved(what: str, place: str, remedy: str) -> str:
+    return (
+        f"{what} stands in {place}, where no secret belongs: take the line out and {remedy} "
+        "(`make run` makes them in .local/secrets)"
+    )
+
+
+def _squeezed(name: str) -> str:
+    return re.sub("[^A-Z0-9]", "", name.upper())
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from app.keys import SECRET_NAMES
-from app.settings import Settings, SettingsError
+from app.settings import Settings, SettingsError, _read_dotenv
 
 
 @pytest.fixture
@@ -71,10 +72,114 @@ def test_the_environment_goes_before_dotenv(folder: Path, monkeypatch: pytest.Mo
 def test_a_secret_in_dotenv_is_refused_and_not_shown(folder: Path, name: str) -> None:
     (folder / ".env").write_text(f"{name}=a-value-that-is-secret\n")
     with pytest.raises(
-        SettingsError, match=rf"^{name} stands in \.env, where no secret belongs: .* SECRETS_DIR"
+        SettingsError,
+        match=rf"^{name} stands in \.env \(line 1\), where no secret belongs: .* SECRETS_DIR",
     ) as caught:
         Settings.load()
     assert "a-value" not in str(caught.value)
+
+
+LINES = {
+    "SECRET_KEY: a-value": "SECRET_KEY",
+    "secret_key=a-value": "SECRET_KEY",
+    "Secret-Key = a-value": "SECRET_KEY",
+    "secretKey: a-value": "SECRET_KEY",
+    "  export SECRET_KEY=a-value": "SECRET_KEY",
+    "export SECRET_KEY": "SECRET_KEY",
+    "SECRET_KEY a-value": "SECRET_KEY",
+    "set SECRET_KEY=a-value": "SECRET_KEY",
+    '$env:SECRET_KEY = "a-value"': "SECRET_KEY",
+    "-e SECRET_KEY=a-value": "SECRET_KEY",
+    "- SECRET_KEY=a-value": "SECRET_KEY",
+    "'SECRET_KEY'='a-value'": "SECRET_KEY",
+    '{"PORT": "8080", "SECRET_KEY": "a-value"}': "SECRET_KEY",
+    "PORT=8080 SECRET_KEY=a-value": "SECRET_KEY",
+    "database_password = a-value": "DATABASE_PASSWORD",
+    "PGPASSWORD=a-value": "DATABASE_PASSWORD",
+    "DATABASE_URL=postgresql://flask:a-value@db/app": "DATABASE_PASSWORD",
+    "database_url=sqlite:///a-value": "DATABASE_PASSWORD",
+    "SQLALCHEMY_DATABASE_URI=sqlite:///a-value": "DATABASE_PASSWORD",
+    "REPLICA=postgresql://flask:a-value@db/app": "DATABASE_PASSWORD",
+    "DATABASE_HOST=postgresql://:a-value@db": "DATABASE_PASSWORD",
+    "CONNINFO=host=db user=flask password=a-value": "DATABASE_PASSWORD",
+    "REDIS_URL=redis://:a-value@cache:6379/0": "app/keys.py",
+    "API_TOKEN=a-value": "app/keys.py",
+    "stripe_api_key: a-value": "app/keys.py",
+    "AWS_SECRET_ACCESS_KEY=a-value": "app/keys.py",
+    "OAUTH_CLIENT_SECRET=a-value": "app/keys.py",
+    "MAIL_PASSWORD=a-value": "app/keys.py",
+    "DB_PASS=a-value": "app/keys.py",
+    "SENTRY_DSN=a-value": "app/keys.py",
+    "SOMETHING='-----BEGIN PRIVATE KEY-----": "TLS_DIR",  # pragma: allowlist secret
+}
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_secret_in_another_form_in_dotenv_is_refused_too(folder: Path, line: str) -> None:
+    (folder / ".env").write_text(f"# the settings\nPORT=8081\n{line}\n")
+    with pytest.raises(
+        SettingsError, match=r" stands in \.env \(line 3\), where no secret belongs: "
+    ) as caught:
+        Settings.load()
+    assert LINES[line] in str(caught.value)
+    assert "a-value" not in str(caught.value)
+
+
+ENCODINGS = ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1"]
+
+
+@pytest.mark.parametrize("line_break", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_secret_in_dotenv_is_refused_in_any_encoding(
+    folder: Path, encoding: str, line_break: str
+) -> None:
+    text = line_break.join(["SECRET_KEY=a-väluè-of-it", "PORT=8081", ""])
+    (folder / ".env").write_bytes(text.encode(encoding))
+    with pytest.raises(SettingsError, match=r"^SECRET_KEY stands in \.env ") as caught:
+        Settings.load()
+    assert "-of-it" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_dotenv_that_is_not_utf_8_is_refused_rather_than_ignored(
+    folder: Path, encoding: str
+) -> None:
+    (folder / ".env").write_bytes("DATABASE_NAME=größer\n".encode(encoding))
+    if encoding == "utf-8-sig":
+        assert Settings.load().database_name == "größer"
+    else:
+        with pytest.raises(SettingsError, match=r"^\.env can't be read: save it as UTF-8 text"):
+            Settings.load()
+
+
+@pytest.mark.parametrize("name", [field.name.upper() for field in fields(Settings)])
+def test_every_setting_may_stand_in_dotenv(folder: Path, name: str) -> None:
+    """Whatever value it has: that one is not looked at here."""
+    (folder / ".env").write_text(f"{name}=1\nexport {name}='postgres.example.org:5432'\n")
+    assert _read_dotenv(Path(".env")) == {name: "postgres.example.org:5432"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "# SECRET_KEY: does not belong here",
+        "PORT=8081  # not SECRET_KEY=",
+        "PASSWORD_FILE=/run/secrets/password",  # pragma: allowlist secret
+        "TOKEN_LIFETIME_SECONDS=60",
+        "UPSTREAM=https://example.org:8443/a@b",
+        "COMPASS=north",
+        "MONKEY=1",
+        "",
+    ],
+)
+def test_what_is_no_secret_may_stand_in_dotenv(folder: Path, line: str) -> None:
+    (folder / ".env").write_text(f"{line}\nPORT=8081\n")
+    assert Settings.load().port == 8081
+
+
+def test_a_folder_of_that_name_is_no_dotenv(folder: Path) -> None:
+    (folder / ".env").mkdir()
+    assert Settings.load() == Settings.from_mapping({})
 
 
 def test_an_unreadable_dotenv_is_a_clear_problem(folder: Path) -> None:
