@@ -150,8 +150,8 @@ class Server:
         except Exception as error:  # whatever it is, its frames hold the password
             problem = self._reason(error, login.password)
         except BaseException as error:  # Ctrl-C: its own frames go, and those of its origin
-            error.__context__ = error.__cause__ = None
-            raise error.with_traceback(None)
+            error.__context__ = None
+            raise error.with_traceback(None) from None
         raise psycopg.OperationalError(problem)
 
     def _reason(self, error: Exception, password: Secret) -> str:

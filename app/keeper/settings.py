@@ -117,7 +117,9 @@ def _auth_methods(values: Mapping[str, str]) -> str:
     methods = [method.strip() for method in (values.get(name) or AUTH_METHODS[0]).split(",")]
     for method in methods:
         if method not in AUTH_METHODS:
-            raise SettingsError(f"{name} must list some of {', '.join(AUTH_METHODS)}, not {method!r}")
+            raise SettingsError(
+                f"{name} must list some of {', '.join(AUTH_METHODS)}, not {method!r}"
+            )
     return ",".join(methods)
 
 
