@@ -78,6 +78,11 @@ def _run_gunicorn(settings: Settings, postgres: Postgres) -> int:
         "DATABASE_HOST": postgres.host,
         "DATABASE_PORT": str(postgres.port),
         "DATABASE_SSLMODE": "disable",  # a Unix socket has no TLS
+        # this is another database than the one that `.env` may be about
+        "DATABASE_TARGET_SESSION_ATTRS": "",
+        "DATABASE_REQUIRE_AUTH": "",
+        "DATABASE_CHANNEL_BINDING": "",
+        "DATABASE_POOLER": "",
         "TLS_DIR": "",
     }
     command = [sys.executable, "-m", "gunicorn", "--config", "app/gunicorn.conf.py"]

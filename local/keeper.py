@@ -14,6 +14,7 @@ from app.secret_files import RedactingFormatter, Redactor
 from app.settings import Settings, SettingsError
 
 from .place import FOLDER, Running, plan
+from .problem import Problem
 
 #: A change is seen within a second or so, where there is no kubelet on the way.
 WAIT_SECONDS = 60
@@ -33,19 +34,14 @@ def main() -> int:
     if not _is_running():
         print("Nothing is served here: start `make run` in another terminal.", file=sys.stderr)
         return 1
-    try:
-        settings = Settings.load()
-    except SettingsError as problem:
-        print(problem, file=sys.stderr)
-        return 2
     running = Running.read()
     service = Service(running.host, running.metrics_port)
-    return do(
-        arguments,
-        lambda: FolderSecrets(FOLDER),
-        plan(settings, running.database_host, service, WAIT_SECONDS),
-        redactor,
-    )
+    try:
+        what = plan(Settings.load(), running.database_host, service, WAIT_SECONDS)
+    except (Problem, SettingsError) as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    return do(arguments, lambda: FolderSecrets(FOLDER), what, redactor)
 
 
 def _is_running() -> bool:

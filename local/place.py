@@ -9,11 +9,12 @@ from typing import Final
 
 import yaml
 
-from app.keeper.database import Server
+from app.keeper.database import Server, check_name
 from app.keeper.plan import Plan, Service
 from app.settings import Settings
 
 from .postgres import Postgres
+from .problem import Problem
 
 FOLDER = Path(".local")
 _RUNNING = FOLDER / "running.json"
@@ -62,7 +63,14 @@ class Running:
 def plan(
     settings: Settings, database_host: str, service: Service | None = None, wait_seconds: float = 0
 ) -> Plan:
-    """Return what the keeper keeps in `.local`: as in the cluster, but for certificates."""
+    """Return what the keeper keeps in `.local`: as in the cluster, but for certificates.
+
+    :raises Problem: the database's name is too long.
+    """
+    try:
+        check_name(settings.database_name)
+    except ValueError as error:
+        raise Problem(f"DATABASE_NAME {error}") from None
     return Plan(
         service_secret="secrets",  # noqa: S106 - a folder's name
         administrator_secret="database-admin",  # noqa: S106 - another one

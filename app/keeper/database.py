@@ -9,14 +9,16 @@ import struct
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import psycopg
 from psycopg import sql
+from psycopg.abc import RV, PQGen
+from psycopg.rows import TupleRow
 
-from ..secret_files import Secret
+from ..secret_files import Redactor, Secret
 
 SCHEMA: Final = (Path(__file__).parent / "schema.sql").read_text()
 
@@ -25,6 +27,19 @@ ADVISORY_LOCK: Final = 4_157_320_418
 
 #: How long a session that was told to end may take, in seconds.
 END_SECONDS: Final = 10.0
+
+#: How long a statement may take, in seconds, and how long it may wait in it for somebody's lock:
+#: shorter, so that a server which answers is the one to say so.
+ANSWER_SECONDS: Final = 60.0
+LOCK_SECONDS: Final = 30.0
+
+#: PostgreSQL cuts longer names, so that two of them may become one.
+#: https://www.postgresql.org/docs/17/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS
+NAME_BYTES: Final = 63
+
+#: What follows the database's name in the names of its roles: the group's, and the two logins'.
+GROUP_SUFFIX: Final = "_service"
+LOGIN_SUFFIXES: Final = ("_a", "_b")
 
 #: What libpq is told: a database that vanishes without a word is noticed within half a minute,
 #: and so is a keeper that does, which holds a lock there.
@@ -38,12 +53,16 @@ KEEPALIVES: Final[Mapping[str, Any]] = {
     "options": "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3",
 }
 
-#: Beginnings of what a server says that takes nobody at the moment, whoever asks.
+#: Parts of what is said of a server that takes nobody at the moment, whoever asks: by itself, and
+#: by libpq and psycopg of one that does not answer, or takes no writes (`target_session_attrs`).
 BUSY: Final = (
     "sorry, too many clients",
     "remaining connection slots are reserved",
     "too many connections for",
     "the database system is",
+    "timeout expired",
+    "session is read-only",
+    "server is in hot standby mode",
 )
 
 #: What a client sends to ask for TLS: its length and a code.
@@ -59,17 +78,53 @@ class Login:
     password: Secret
 
 
+class LimitedConnection(psycopg.Connection[TupleRow]):
+    """A connection on which no answer is waited for without a limit.
+
+    Neither TCP keepalives nor `tcp_user_timeout` end the wait for a process that is stopped, while
+    the kernel of its machine still acknowledges what it gets.
+    """
+
+    #: How long one statement may take, in seconds.
+    limit_seconds: float = ANSWER_SECONDS
+
+    def wait(
+        self,
+        gen: PQGen[RV],
+        interval: float = 0.1,  # as psycopg's: Ctrl-C is noticed so soon
+        timeout: float | None = None,
+    ) -> RV:
+        """Wait for an answer; without one in time, close the connection.
+
+        :raises psycopg.OperationalError: there was none.
+        """
+        limit = self.limit_seconds if timeout is None else timeout
+        try:
+            return super().wait(gen, interval, limit)
+        except psycopg.errors._WaitTimeout:
+            self.pgconn.finish()
+        raise psycopg.OperationalError(
+            f"the database did not answer within {limit:g} s: the connection is closed"
+        )
+
+
 @dataclass(frozen=True)
 class Server:
     """Where the database is. The fields are libpq's."""
 
+    #: Or several, with commas, which are tried in this order.
     host: str
     port: int
     database: str
     sslmode: str
     sslrootcert: str = ""
+    #: One that asks for the password in another way, such as in clear text, does not get it.
+    require_auth: str = "scram-sha-256"
+    channel_binding: str = "prefer"
+    #: The keeper writes: a standby, or a primary that became one, is of no use.
+    target_session_attrs: str = "read-write"
 
-    def connect(self, login: Login, database: str = "") -> psycopg.Connection:
+    def connect(self, login: Login, database: str = "") -> LimitedConnection:
         """Log in.
 
         :raises psycopg.OperationalError: the server can't be reached or refuses; the error
@@ -77,11 +132,14 @@ class Server:
         """
         options: dict[str, Any] = {"sslrootcert": self.sslrootcert} if self.sslrootcert else {}
         try:
-            return psycopg.connect(
+            return LimitedConnection.connect(
                 host=self.host,
                 port=self.port,
                 dbname=database or self.database,
                 sslmode=self.sslmode,
+                require_auth=self.require_auth,
+                channel_binding=self.channel_binding,
+                target_session_attrs=self.target_session_attrs,
                 user=login.user,
                 password=login.password.reveal(),
                 application_name="flask-app-keeper",
@@ -89,9 +147,21 @@ class Server:
                 **KEEPALIVES,
                 **options,
             )
-        except psycopg.OperationalError as error:
-            problem = str(error)
+        except Exception as error:  # whatever it is, its frames hold the password
+            problem = self._reason(error, login.password)
+        except BaseException as error:  # Ctrl-C: its own frames go, and those of its origin
+            error.__context__ = None
+            raise error.with_traceback(None) from None
         raise psycopg.OperationalError(problem)
+
+    def _reason(self, error: Exception, password: Secret) -> str:
+        """Return why a login failed, without the password; few texts of others are repeated."""
+        if isinstance(error, psycopg.Error):
+            redactor = Redactor()
+            redactor.learn([password])
+            return redactor.redact(str(error))
+        what = (error.strerror if isinstance(error, OSError) else "") or type(error).__name__
+        return f"the connection to the database at {self.host!r} failed: {what}"
 
     def accepts(self, login: Login) -> bool:
         """Tell whether the database lets this login in; it has to be reachable.
@@ -106,6 +176,10 @@ class Server:
             return False
         return True
 
+    def one_of(self, connection: psycopg.Connection) -> Server:
+        """Return that one of several hosts which a connection goes to."""
+        return replace(self, host=connection.info.host)
+
     def certificate(self) -> bytes:
         """Return the certificate that the server shows to a new connection, in DER.
 
@@ -114,7 +188,8 @@ class Server:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False  # which one it is, is the question
         context.verify_mode = ssl.CERT_NONE
-        with socket.create_connection((self.host, self.port), timeout=5) as plain:
+        first = self.host.partition(",")[0]
+        with socket.create_connection((first, self.port), timeout=5) as plain:
             plain.sendall(SSL_REQUEST)
             if plain.recv(1) != b"S":
                 raise ConnectionRefusedError("the database has no TLS")
@@ -129,18 +204,17 @@ class StillLetIn(Exception):
 class Administration:
     """What the administrator does to one database and its roles."""
 
-    def __init__(
-        self, connection: psycopg.Connection, server: Server, administrator: Login
-    ) -> None:
+    def __init__(self, connection: LimitedConnection, server: Server, administrator: Login) -> None:
         self._connection = connection
-        self._server = server
+        # what a standby says of a login, or a server that is away, is nothing about this one
+        self._server = server.one_of(connection)
         self._administrator = administrator
         self._database = database = server.database
         #: Has the privileges; nobody logs in with it. Not the database's name alone, which
         #: often is its owner's, whose rights the service must not inherit.
-        self.group = f"{database}_service"
+        self.group = f"{database}{GROUP_SUFFIX}"
         #: Log in; one of the two is in use.
-        self.logins = (f"{database}_a", f"{database}_b")
+        self.logins = (f"{database}{LOGIN_SUFFIXES[0]}", f"{database}{LOGIN_SUFFIXES[1]}")
 
     def lock(self, wait_seconds: float) -> None:
         """Keep other keepers waiting until the connection is closed.
@@ -148,9 +222,13 @@ class Administration:
         :raises psycopg.errors.LockNotAvailable: another one was at work all the time.
         """
         # a connection that was closed a moment ago may hold it still; and 0 would be for ever
-        milliseconds = max(1000, int(wait_seconds * 1000))
-        self._connection.execute(f"SET lock_timeout = {milliseconds}".encode())
+        seconds = max(1.0, wait_seconds)
+        usual = self._connection.limit_seconds
+        self._set_lock_timeout(seconds)
+        self._connection.limit_seconds = seconds + usual  # the server is the one to say so
         self._connection.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
+        self._connection.limit_seconds = usual
+        self._set_lock_timeout(min(seconds, LOCK_SECONDS))
 
     def other(self, role: str) -> str:
         """Return the one of the two login roles that is not `role`."""
@@ -240,6 +318,9 @@ class Administration:
             time.sleep(0.1)
         return ended
 
+    def _set_lock_timeout(self, seconds: float) -> None:
+        self._connection.execute(f"SET lock_timeout = {int(seconds * 1000)}".encode())
+
     def _make_role(self, role: str) -> None:
         if not self._exists("SELECT 1 FROM pg_roles WHERE rolname = %s", role):
             self._execute("CREATE ROLE {} NOLOGIN", role)
@@ -284,10 +365,30 @@ def ensure_database(server: Server, administrator: Login) -> None:
 
     :raises psycopg.Error: the server can't be reached, refuses, or forbids it.
     """
-    if server.accepts(administrator):
+    try:
+        server.connect(administrator).close()
         return
+    except psycopg.OperationalError as error:
+        problem = str(error)
     # it is missing, or the server is away: that too is seen here
     with server.connect(administrator, "postgres") as connection:
+        wanted = "SELECT 1 FROM pg_database WHERE datname = %s"
+        if connection.execute(wanted, [server.database]).fetchone():
+            raise psycopg.OperationalError(problem)
         statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(server.database))
         with suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
             connection.execute(statement)
+
+
+def check_name(database: str) -> None:
+    """See that the names of the database's roles fit.
+
+    :raises ValueError: they don't; the message goes on after the name of the setting.
+    """
+    longest = max(GROUP_SUFFIX, *LOGIN_SUFFIXES, key=len)
+    length, limit = len(database.encode()), NAME_BYTES - len(longest)
+    if length > limit:
+        raise ValueError(
+            f"must have at most {limit} bytes, not {length}: the keeper names roles after it, as "
+            f"…{longest}, and PostgreSQL cuts a name after {NAME_BYTES} bytes; use a shorter name"
+        )

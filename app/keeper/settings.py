@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-from .database import Server
+from .database import Server, check_name
 from .plan import Plan, Service
+
+#: As in app/settings.py, which the keeper does not import. With these a connection without TLS
+#: fails.
+TLS_MODES: Final = ("require", "verify-ca", "verify-full")
+SESSION_ATTRS: Final = ("read-write", "primary", "any")
+AUTH_METHODS: Final = ("scram-sha-256", "md5", "password", "gss", "sspi", "none")
+CHANNEL_BINDINGS: Final = ("require", "prefer", "disable")
 
 
 class SettingsError(Exception):
@@ -73,13 +81,57 @@ def _certificates(values: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
 
 
 def _server(values: Mapping[str, str], *, is_needed: bool) -> Server:
+    sslmode = values.get("DATABASE_SSLMODE") or "verify-full"
     return Server(
         host=_required(values, "DATABASE_HOST") if is_needed else "",
         port=_whole_number(values, "DATABASE_PORT", 5432),
-        database=_required(values, "DATABASE_NAME") if is_needed else "",
-        sslmode=values.get("DATABASE_SSLMODE") or "verify-full",
+        database=_database_name(values) if is_needed else "",
+        sslmode=sslmode,
         sslrootcert=values.get("DATABASE_CA_FILE", ""),
+        require_auth=_auth_methods(values),
+        channel_binding=_channel_binding(values, sslmode),
+        target_session_attrs=_one_of(
+            values, "DATABASE_TARGET_SESSION_ATTRS", SESSION_ATTRS, SESSION_ATTRS[0]
+        ),
     )
+
+
+def _database_name(values: Mapping[str, str]) -> str:
+    name = _required(values, "DATABASE_NAME")
+    try:
+        check_name(name)
+    except ValueError as error:
+        raise SettingsError(f"DATABASE_NAME {error}") from None
+    return name
+
+
+def _one_of(values: Mapping[str, str], name: str, choices: Sequence[str], default: str) -> str:
+    text = values.get(name) or default
+    if text not in choices:
+        raise SettingsError(f"{name} must be one of {', '.join(choices)}, not {text!r}")
+    return text
+
+
+def _auth_methods(values: Mapping[str, str]) -> str:
+    name = "DATABASE_REQUIRE_AUTH"
+    methods = [method.strip() for method in (values.get(name) or AUTH_METHODS[0]).split(",")]
+    for method in methods:
+        if method not in AUTH_METHODS:
+            raise SettingsError(
+                f"{name} must list some of {', '.join(AUTH_METHODS)}, not {method!r}"
+            )
+    return ",".join(methods)
+
+
+def _channel_binding(values: Mapping[str, str], sslmode: str) -> str:
+    name, has_tls = "DATABASE_CHANNEL_BINDING", sslmode in TLS_MODES
+    binding = _one_of(values, name, CHANNEL_BINDINGS, "require" if has_tls else "prefer")
+    if binding == "require" and not has_tls:
+        raise SettingsError(
+            f"{name} is require, and DATABASE_SSLMODE {sslmode} allows a connection without TLS, "
+            f"which has no channel to bind to: use one of {', '.join(TLS_MODES)}, or prefer"
+        )
+    return binding
 
 
 def _service(values: Mapping[str, str]) -> Service:

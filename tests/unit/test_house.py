@@ -52,7 +52,6 @@ STANDS_ELSEWHERE = {
     "app/views/health.py": "tests/integration/test_health_and_status.py",
     "app/views/status.py": "tests/integration/test_health_and_status.py",
     "app/keeper/__main__.py": "tests/unit/keeper/test_command_line.py",
-    "app/keeper/database.py": "tests/integration/test_keeper.py",
     "app/keeper/fill.py": "tests/integration/test_keeper.py",
     "app/keeper/keeper.py": "tests/integration/test_keeper.py",
     "app/keeper/objects.py": "tests/unit/keeper/test_access.py",

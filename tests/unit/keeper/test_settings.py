@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from app import settings
 from app.keeper.plan import CERTIFICATES, PARTS, Plan, Service
 from app.keeper.settings import SettingsError, plan_from
+from local import place, problem
 
 ENVIRONMENT = {
     "SERVICE_SECRET": "flask-app-secrets",
@@ -116,3 +118,52 @@ def test_what_is_malformed_is_named(name: str) -> None:
 )
 def test_the_services_own_keys_are_named(text: str, keys: tuple[str, ...]) -> None:
     assert plan_from({**ENVIRONMENT, "OWN_KEYS": text}).own_keys == keys
+
+
+def test_the_servers_login_is_strict_by_default() -> None:
+    server = plan_from(ENVIRONMENT).server
+    assert server.require_auth == "scram-sha-256"
+    assert server.channel_binding == "require"
+    assert server.target_session_attrs == "read-write"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"DATABASE_SSLMODE": sslmode, "DATABASE_CHANNEL_BINDING": binding}
+        for sslmode in settings.SSL_MODES
+        for binding in ("", *settings.CHANNEL_BINDINGS, "always")
+    ]
+    + [{"DATABASE_TARGET_SESSION_ATTRS": one} for one in (*settings.SESSION_ATTRS, "standby")]
+    + [
+        {"DATABASE_REQUIRE_AUTH": one}
+        for one in (*settings.AUTH_METHODS, "md5 , gss", "!md5", "x,")
+    ],
+)
+def test_the_keeper_takes_what_the_service_takes(values: dict[str, str]) -> None:
+    try:
+        theirs = settings.Settings.from_mapping(values)
+    except settings.SettingsError as error:
+        name = str(error).split()[0]
+        with pytest.raises(SettingsError, match=f"^{name} "):
+            plan_from({**ENVIRONMENT, **values})
+    else:
+        server = plan_from({**ENVIRONMENT, **values}).server
+        assert server.sslmode == theirs.database_sslmode
+        assert server.require_auth == theirs.database_require_auth
+        assert server.channel_binding == theirs.database_channel_binding
+        assert server.target_session_attrs == theirs.database_target_session_attrs
+
+
+def test_several_hosts_are_taken() -> None:
+    hosts = "db-1.example,db-2.example"
+    assert plan_from({**ENVIRONMENT, "DATABASE_HOST": hosts}).server.host == hosts
+
+
+def test_a_name_that_makes_roles_too_long_is_refused() -> None:
+    sentence = "^DATABASE_NAME must have at most 55 bytes, not 62: .*use a shorter name$"
+    with pytest.raises(SettingsError, match=sentence):
+        plan_from({**ENVIRONMENT, "DATABASE_NAME": "x" * 62})
+    with pytest.raises(problem.Problem, match=sentence):
+        place.plan(settings.Settings.from_mapping({"DATABASE_NAME": "x" * 62}), "")
+    assert plan_without("SERVICE_SECRET", "DATABASE_ADMIN_SECRET", DATABASE_NAME="x" * 62)
