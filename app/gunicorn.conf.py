@@ -11,12 +11,14 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from app.database import POOL_SIZE
+from app import management
 from app.logs import is_worth_a_line
 from app.secret_files import forbid_core_dumps
 from app.settings import Settings, SettingsError
 from app.tls import FILES, ServerContext
+from app.views import health
 from app.views.panel import PATH as PANEL
+from app.worker import Limits, Worker
 
 # before a secret is read
 forbid_core_dumps()
@@ -32,9 +34,14 @@ bind = f"{_host}:{_settings.port}"
 
 # One process with threads. Pods scale, processes don't: one generation of the
 # secrets in a pod, and one set of metrics.
-worker_class = "gthread"
+worker_class = Worker
 workers = 1
-threads = POOL_SIZE
+# More than slow clients hold, each for CLIENT_TOTAL_SECONDS at most. One that waits for its client
+# or for a database connection costs little memory, and no processor.
+threads = 128
+keepalive = _settings.keep_alive_seconds
+# sendfile() would pass the limits for slow clients by
+sendfile = False
 graceful_timeout = 25
 
 # A control socket needs a writable folder, and nothing here uses it.
@@ -84,8 +91,14 @@ def pre_request(worker: Any, request: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Serve metrics from the process that has them."""
-    worker.wsgi.extensions["metrics"].serve(_settings.host, _settings.metrics_port)
+    """Limit slow clients, and open the management port, in the process that has the metrics."""
+    metrics, database = (worker.wsgi.extensions[name] for name in ("metrics", "database"))
+    worker.limits = Limits(
+        _settings.client_idle_seconds, _settings.client_total_seconds, metrics.count_slow_client
+    )
+    management.start_when_free(
+        _settings.host, _settings.metrics_port, metrics.registry, health.probes(database)
+    )
 
 
 def worker_exit(server: Any, worker: Any) -> None:

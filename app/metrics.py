@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -20,7 +18,6 @@ from prometheus_client import (
     Histogram,
     Info,
     disable_created_metrics,
-    start_http_server,
 )
 from prometheus_client.core import InfoMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
@@ -30,8 +27,6 @@ from .secret_files import Redactor, SecretError, SecretStore, Snapshot
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
-
-log = logging.getLogger(__name__)
 
 # a second time series for every first one, which nothing here asks for
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -97,6 +92,14 @@ class Metrics:
             ["method", "route"],
             registry=self.registry,
         )
+        self.http_slow_clients = Counter(
+            "http_slow_clients_total",
+            "Connections that were closed since the client sent or read too slowly",
+            ["limit"],
+            registry=self.registry,
+        )
+        for limit in ("idle", "total"):
+            self.http_slow_clients.labels(limit)  # a counter that is 0 is there
 
         self._of_labels: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
 
@@ -147,19 +150,9 @@ class Metrics:
 
         app.wsgi_app = measured  # type: ignore[method-assign]
 
-    def serve(self, host: str, port: int) -> None:
-        """Answer scrapes at http://host:port/metrics, from a thread of this process.
-
-        While another process has the port, as the old worker has during a reload, it is
-        tried again every second.
-        """
-        try:
-            start_http_server(port, host, self.registry)
-        except OSError as error:
-            log.warning("no metrics on port %s yet: %s", port, error.strerror)
-            retry = threading.Timer(1, self.serve, (host, port))
-            retry.daemon = True
-            retry.start()
+    def count_slow_client(self, limit: str) -> None:
+        """Count a client that exceeded a limit: "idle" or "total"."""
+        self.http_slow_clients.labels(limit).inc()
 
     def _count_adopted(self, snapshot: Snapshot) -> None:
         self.secrets_reloads.labels("adopted").inc()

@@ -66,7 +66,11 @@ class Service:
             return text
 
     def metrics(self) -> str:
-        url = f"http://localhost:{self.metrics_port}/metrics"
+        return self.manage("/metrics")
+
+    def manage(self, path: str) -> str:
+        """Ask the management port."""
+        url = f"http://localhost:{self.metrics_port}{path}"
         with urllib.request.urlopen(url, timeout=20) as answer:
             text: str = answer.read().decode()
             return text

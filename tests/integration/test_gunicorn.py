@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import ssl
 import subprocess
 import sys
 import urllib.error
+import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from http.client import HTTPConnection
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from urllib.parse import quote
 
@@ -362,3 +367,204 @@ def test_a_request_under_way_is_finished_when_it_stops(
         answer = connection.makefile("rb").readline()
     assert b"201" in answer
     assert service.process.wait(30) == 0
+
+
+#: How long a client may send and read nothing, and how long in sum, in seconds.
+IDLE, TOTAL = 1, 2
+SLOW_CLIENTS = 64
+
+POST = b"POST /api/notes HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+GET = b"GET /static/panel.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
+LIMITS = {"CLIENT_IDLE_SECONDS": str(IDLE), "CLIENT_TOTAL_SECONDS": str(TOTAL)}
+
+
+def client_hello() -> bytes:
+    sent = ssl.MemoryBIO()
+    context = ssl.create_default_context()
+    with suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), sent, server_hostname="localhost").do_handshake()
+    return sent.read()
+
+
+@dataclass(frozen=True)
+class Slowness:
+    """What a slow client sends at once, and then a byte at a time, and which limit ends it."""
+
+    name: str
+    first: bytes
+    then: bytes
+    limit: str = ""
+    tls: bool = False
+    handshake: bool = False
+
+
+KINDS = (
+    Slowness("sends nothing", b"", b""),
+    Slowness("a head that stalls", POST, b"", "idle"),
+    Slowness("a slow head", POST + b"X: ", b"x", "total"),
+    Slowness("a body that stalls", POST + b"Content-Length: 1000\r\n\r\n", b"", "idle"),
+    Slowness("a slow body", POST + b"Content-Length: 1000\r\n\r\n", b"x", "total"),
+    Slowness("a slow chunk", POST + b"Transfer-Encoding: chunked\r\n\r\n3e8\r\n", b"x", "total"),
+    Slowness("a body nobody reads", GET[:-2] + b"Content-Length: 1000\r\n\r\n", b"x", "total"),
+    Slowness("reads nothing", GET * 1000, b"", "idle"),
+    Slowness("no TLS handshake", b"", b"", tls=True),
+    Slowness("half a TLS handshake", client_hello()[:99], b"", "idle", tls=True),
+    Slowness("a slow TLS handshake", b"", client_hello(), "idle", tls=True),
+    Slowness("a TLS handshake alone", b"", b"", "idle", tls=True, handshake=True),
+    Slowness("a slow head in TLS", POST + b"X: ", b"x", "total", tls=True, handshake=True),
+    Slowness("reads nothing in TLS", GET * 1000, b"", "idle", tls=True, handshake=True),
+)
+
+
+class SlowClients:
+    """Many clients of one kind, which go on until they are disconnected or stopped."""
+
+    def __init__(self, service: Service, kind: Slowness, cafile: Path) -> None:
+        self._kind = kind
+        self._stopped = threading.Event()
+        self.sockets: list[socket.socket] = []
+        context = ssl.create_default_context(cafile=cafile)
+        for _ in range(SLOW_CLIENTS):
+            client = socket.socket()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.settimeout(10)
+            client.connect(("localhost", service.port))
+            if kind.handshake:
+                client = context.wrap_socket(client, server_hostname="localhost")
+            client.setblocking(False)
+            with suppress(BlockingIOError, ssl.SSLWantWriteError):
+                client.send(kind.first)
+            self.sockets.append(client)
+        self._thread = threading.Thread(target=self._send)
+        self._thread.start()
+
+    def _send(self) -> None:
+        count = 0
+        while not self._stopped.wait(0.1) and self._kind.then:
+            byte = self._kind.then[count % len(self._kind.then) :][:1]
+            count += 1
+            for client in self.sockets:
+                with suppress(OSError):
+                    client.send(byte)
+
+    def wait_until_disconnected(self) -> None:
+        """Read until each connection has ended; a time limit is an error."""
+        self.stop()
+        for client in self.sockets:
+            client.settimeout(10)
+            with suppress(ConnectionError, ssl.SSLEOFError):
+                while client.recv(65536):
+                    pass
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def close(self) -> None:
+        self.stop()
+        for client in self.sockets:
+            client.close()
+
+
+@pytest.fixture(scope="module")
+def cafile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("authority") / "ca.crt"
+    file.write_text(AUTHORITY.certificate)
+    return file
+
+
+@pytest.fixture(scope="module")
+def strict(
+    database: Database, tmp_path_factory: pytest.TempPathFactory, wait_for: WaitFor
+) -> Iterator[dict[bool, Service]]:
+    """Return one with short limits, by whether it speaks TLS."""
+    folder = tmp_path_factory.mktemp("strict")
+    write_certificate(folder / "tls", new_certificate(AUTHORITY, ["localhost"]))
+    settings = {**service_settings(database), **LIMITS}
+    services = {
+        False: Service.start(folder / "plain", settings),
+        True: Service.start(folder / "secure", {**settings, "TLS_DIR": str(folder / "tls")}),
+    }
+    try:
+        for service in services.values():
+            wait_for(service.listens, "a listening socket")
+        yield services
+    finally:
+        for service in services.values():
+            service.stop()
+
+
+def slow_clients(service: Service) -> Counter[str]:
+    """Return how many were disconnected, by the limit."""
+    counted = re.findall(r'http_slow_clients_total{limit="(\w+)"} (\d+)', service.metrics())
+    return Counter({limit: int(number) for limit, number in counted})
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
+def test_slow_clients_hold_up_nobody_and_are_disconnected(
+    strict: dict[bool, Service], cafile: Path, wait_for: WaitFor, kind: Slowness
+) -> None:
+    service = strict[kind.tls]
+    before = slow_clients(service)
+    with closing(SlowClients(service, kind, cafile)) as clients:
+        started = time.monotonic()
+        scheme = "https" if kind.tls else "http"
+        assert json.loads(service.get("/readyz", scheme, cafile)) == {"status": "ok"}
+        assert time.monotonic() - started < 2
+        for probe in ("/livez", "/readyz"):
+            assert json.loads(service.manage(probe)) == {"status": "ok"}
+        expected = Counter({kind.limit: SLOW_CLIENTS} if kind.limit else {})
+        wait_for(lambda: slow_clients(service) - before == expected, "the limit", 20)
+        clients.wait_until_disconnected()
+    assert slow_clients(service) - before == expected
+    output = service.output.read_text()
+    assert "Traceback" not in output
+    assert " 500 " not in output
+
+
+def test_an_answer_that_ends_the_connection_holds_up_nobody(strict: dict[bool, Service]) -> None:
+    """gunicorn waits 2 s for the client to close it, too: in a thread, not in its main loop."""
+    service = strict[False]
+    with ExitStack() as stack:
+        for _ in range(SLOW_CLIENTS):
+            client = socket.create_connection(("localhost", service.port), timeout=10)
+            stack.enter_context(client).sendall(b"GET /livez HTTP/1.0\r\n\r\n")
+        started = time.monotonic()
+        service.get("/livez")
+        assert time.monotonic() - started < 1.5
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_client_that_takes_its_time_within_the_limits_is_served(
+    strict: dict[bool, Service], cafile: Path, tls: bool
+) -> None:
+    body = json.dumps({"text": "x" * 990}).encode()
+    head = POST + b"Content-Length: %d\r\n\r\n" % len(body)
+    context = ssl.create_default_context(cafile=cafile)
+    with ExitStack() as stack:
+        client = socket.create_connection(("localhost", strict[tls].port), timeout=10)
+        if tls:
+            client = context.wrap_socket(client, server_hostname="localhost")
+        stack.enter_context(client)
+        for _ in range(2):
+            # the second request of the connection has the whole time again
+            client.sendall(head)
+            for start in range(0, len(body), 250):
+                time.sleep(TOTAL / 6)
+                client.sendall(body[start : start + 250])
+            answer = HTTPResponse(client)
+            answer.begin()
+            assert answer.status == 201
+            assert len(json.loads(answer.read())["text"]) == 990
+
+
+def test_an_idle_connection_is_kept_for_the_next_request(strict: dict[bool, Service]) -> None:
+    """A proxy reuses it after some seconds: longer than gunicorn's default, and any limit here."""
+    with closing(HTTPConnection("localhost", strict[False].port, timeout=10)) as connection:
+        connection.connect()
+        first = connection.sock
+        for pause in (0, TOTAL + 1.5):
+            time.sleep(pause)
+            connection.request("GET", "/livez")
+            assert connection.getresponse().read()
+        assert connection.sock is first
