@@ -1126,16 +1126,16 @@ def test_an_unknown_word_in_a_value_is_refused(
             ["", "db.example.org", "192.0.2.8", "2001:db8::8", "db,192.0.2.8,2001:db8::8"],
         ),
         ("database.directHost", ["db:5432", "a b", "db,"], ["", "db.example.org", "db,db2"]),
-        ("database.directPort", [0, 65536, "5432", None], [1]),
+        ("database.directPort", [0, 65536, "5432"], [1]),
         *(
             (f"database.{name}", refused, accepted)
             for name, refused, accepted in (
                 ("targetSessionAttrs", ["", "standby", "prefer-standby"], SESSION_ATTRS),
-                ("channelBinding", ["on", "Require", None], ["", *CHANNEL_BINDINGS]),
-                ("pooler", ["", "statement", True, None], POOLERS),
+                ("channelBinding", ["on", "Require"], ["", *CHANNEL_BINDINGS]),
+                ("pooler", ["", "statement", True], POOLERS),
                 (
                     "requireAuth",
-                    ["", "!md5", "scram", "md5,", "md5;gss", "oauth", None],
+                    ["", "!md5", "scram", "md5,", "md5;gss", "oauth"],
                     [*AUTH_METHODS, "md5,gss", " md5 , gss ", ",".join(AUTH_METHODS)],
                 ),
             )
