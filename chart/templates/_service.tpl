@@ -79,7 +79,7 @@
 {{- end -}}
 {{- end }}
 
-{{/* Those of other values, as TRUSTED_HOSTS writes a wildcard and an IPv6 address, as a JSON list */}}
+{{/* Those of other values, as TRUSTED_HOSTS writes a wildcard, as a JSON list */}}
 {{- define "flask-app.hostsOfValues" -}}
 {{- $hosts := .Values.tls.extraNames -}}
 {{- if .Values.ingress.enabled -}}
@@ -92,7 +92,7 @@
 {{- end -}}
 {{- $written := list -}}
 {{- range $hosts -}}
-{{- $written = append $written (contains ":" . | ternary (printf "[%s]" .) (regexReplaceAll "^[*][.]" . ".")) -}}
+{{- $written = append $written (regexReplaceAll "^[*][.]" . ".") -}}
 {{- end -}}
 {{- $written | toJson -}}
 {{- end }}
