@@ -10,7 +10,7 @@
 {{- if or (has .name (include "flask-app.keys" $ | fromJsonArray)) (dig "valueFrom" "secretKeyRef" "" .) -}}
 {{- fail (printf "env has %s from outside of the chart's own Secret: %s." .name $where) -}}
 {{- end -}}
-{{- if or (has .name $own) (has .name (list "SECRETS_DIR" "DATABASE_CA_FILE")) -}}
+{{- if or (has .name $own) (has .name (list "SECRETS_DIR" "DATABASE_CA_FILE" "DATABASE_CHANNEL_BINDING" "TRUSTED_HOSTS")) -}}
 {{- fail (printf "env has %s, which the chart sets itself: use the value that is made for it." .name) -}}
 {{- end -}}
 {{- /* a path says where a secret is, as GOOGLE_APPLICATION_CREDENTIALS does */ -}}

@@ -12,20 +12,41 @@
 {{ ternary 5432 (.Values.database.port | int) .Values.postgresql.enabled }}
 {{- end }}
 
+{{/* Where the keeper connects: past a pooler, since it holds an advisory lock for a session */}}
+{{- define "flask-app.keeperDatabaseHost" -}}
+{{ .Values.database.directHost | default (include "flask-app.databaseHost" .) }}
+{{- end }}
+
+{{- define "flask-app.keeperDatabasePort" -}}
+{{ ternary (.Values.database.directPort | int | toString) (include "flask-app.databasePort" .) (not (empty .Values.database.directHost)) }}
+{{- end }}
+
 {{- define "flask-app.databaseAdminSecret" -}}
 {{- .Values.database.adminSecret | default (printf "%s-database-admin" (include "flask-app.fullname" .)) -}}
 {{- end }}
 
-{{/* Environment variables of the service and of the keeper */}}
+{{/* Environment variables of the service and of the keeper: (dict "root" $ "host" … "port" …). A
+     channel binding that is asked for by name holds for both. Otherwise each requires it where its
+     own connection has it: the service's ends at a pooler, if there is one, and the keeper's never. */}}
 {{- define "flask-app.databaseEnvironment" -}}
 - name: DATABASE_HOST
-  value: {{ include "flask-app.databaseHost" . | quote }}
+  value: {{ .host | quote }}
 - name: DATABASE_PORT
-  value: {{ include "flask-app.databasePort" . | quote }}
+  value: {{ .port | quote }}
+{{- with .root.Values.database }}
 - name: DATABASE_NAME
-  value: {{ .Values.database.name | quote }}
+  value: {{ .name | quote }}
 - name: DATABASE_SSLMODE
-  value: {{ .Values.database.sslmode | quote }}
+  value: {{ .sslmode | quote }}
+- name: DATABASE_TARGET_SESSION_ATTRS
+  value: {{ .targetSessionAttrs }}
+- name: DATABASE_REQUIRE_AUTH
+  value: {{ .requireAuth | nospace | quote }}
+{{- with .channelBinding }}
+- name: DATABASE_CHANNEL_BINDING
+  value: {{ . }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{/* The file with the certificate authorities of a database of the user's own; may be empty */}}

@@ -119,7 +119,7 @@ checkov.io/skip1: CKV_K8S_38=the keeper talks to the API server, and nobody else
   value: {{ . }}
 {{- end }}
 {{- end }}
-{{ include "flask-app.databaseEnvironment" . }}
+{{ include "flask-app.databaseEnvironment" (dict "root" . "host" (include "flask-app.keeperDatabaseHost" .) "port" (include "flask-app.keeperDatabasePort" .)) }}
 {{- end }}
 # found by DNS and asked for their metrics: no permission on pods is needed
 - name: PODS_HOST

@@ -42,11 +42,59 @@
   value: {{ .Values.sessionLifetime | int | quote }}
 - name: LOG_LEVEL
   value: {{ .Values.logLevel }}
-{{ include "flask-app.databaseEnvironment" . }}
+- name: CLIENT_IDLE_SECONDS
+  value: {{ .Values.clientIdleSeconds | quote }}
+- name: CLIENT_TOTAL_SECONDS
+  value: {{ .Values.clientTotalSeconds | quote }}
+- name: KEEP_ALIVE_SECONDS
+  value: {{ .Values.keepAliveSeconds | int | quote }}
+- name: TRUSTED_PROXIES
+  value: {{ .Values.trustedProxies | int | quote }}
+{{- with include "flask-app.trustedHosts" . | fromJsonArray }}
+- name: TRUSTED_HOSTS
+  value: {{ join "," . | quote }}
+{{- end }}
+{{ include "flask-app.databaseEnvironment" (dict "root" . "host" (include "flask-app.databaseHost" .) "port" (include "flask-app.databasePort" .)) }}
+- name: DATABASE_POOLER
+  value: {{ .Values.database.pooler }}
 {{- with ternary "/etc/database-ca/ca.crt" (include "flask-app.ownCAFile" .) .Values.postgresql.enabled }}
 - name: DATABASE_CA_FILE
   value: {{ . }}
 {{- end }}
+{{- end }}
+
+{{/* The host names that requests may be for, as a JSON list; empty: any */}}
+{{- define "flask-app.trustedHosts" -}}
+{{- $isKnown := and (eq .Values.service.type "ClusterIP") (or (not .Values.httpRoute.enabled) .Values.httpRoute.hostnames) -}}
+{{- $hosts := .Values.trustedHosts -}}
+{{- if kindIs "invalid" $hosts -}}
+{{- $hosts = include "flask-app.hostsOfValues" . | fromJsonArray -}}
+{{- else -}}
+{{- $isKnown = $hosts -}}
+{{- end -}}
+{{- if $isKnown -}}
+{{- concat (include "flask-app.inClusterNames" . | fromJsonArray) $hosts | uniq | toJson -}}
+{{- else -}}
+[]
+{{- end -}}
+{{- end }}
+
+{{/* Those of other values, as TRUSTED_HOSTS writes a wildcard, as a JSON list */}}
+{{- define "flask-app.hostsOfValues" -}}
+{{- $hosts := .Values.tls.extraNames -}}
+{{- if .Values.ingress.enabled -}}
+{{- range .Values.ingress.hosts -}}
+{{- $hosts = append $hosts .host -}}
+{{- end -}}
+{{- end -}}
+{{- if .Values.httpRoute.enabled -}}
+{{- $hosts = concat $hosts .Values.httpRoute.hostnames -}}
+{{- end -}}
+{{- $written := list -}}
+{{- range $hosts -}}
+{{- $written = append $written (regexReplaceAll "^[*][.]" . ".") -}}
+{{- end -}}
+{{- $written | toJson -}}
 {{- end }}
 
 {{- define "flask-app.serviceVolumeMounts" -}}

@@ -41,6 +41,9 @@ TARGETS = {
     "podMonitor": {"namespace": NAMESPACE, "job": f"{NAMESPACE}/flask-app"},
 }
 
+#: Why connections are lost: a label of `database_connections_lost_total`.
+LOST = ("timeout", "read_only", "broken")
+
 Samples = list[float | None]
 
 
@@ -58,6 +61,7 @@ def pod(minutes: int = MINUTES, **turned: Samples) -> dict[str, Samples]:
         "rejected": 0,
         "log_redactions_total": 0,
         "database_login_failures_total": 0,
+        **dict.fromkeys(LOST, 0),
         "tls_certificate_expiry_timestamp_seconds": LATER,
         "database_ca_expiry_timestamp_seconds": LATER,
     }
@@ -123,6 +127,10 @@ def both(name: str, *fires: Fires, minutes: int = MINUTES, **turned: Samples) ->
 
 def of_all(alert: str, first: int, last: int) -> Fires:
     return Fires(alert, first, last, {})
+
+
+def of_lost(reason: str, first: int, last: int) -> Fires:
+    return Fires("DatabaseConnectionsLost", first, last, {"reason": reason})
 
 
 def of_pod(alert: str, first: int, last: int, pod: str = "a") -> Fires:
@@ -198,6 +206,15 @@ QUIET = [
         database_login_failures_total=hold(90, 30) + hold(1, 70),
     ),
     both("the database restarts", database_login_failures_total=counted(20, 23)),
+    both("a failover", broken=counted(20, 24), read_only=counted(22, 25), timeout=counted(20, 26)),
+    both(
+        "a clock that is ahead a little",
+        secrets_generation=[max(MADE, 60 * minute + 290) for minute in range(MINUTES)],
+    ),
+    both(
+        "secrets that are not ahead for long",
+        secrets_generation=generations((20, 1200 + 300 + 4 * 60)),
+    ),
     both(
         "a password is taken at the second try",
         secrets_refused=between(0, 1, 20, 21),
@@ -237,6 +254,11 @@ FAULTS = [
         },
         (of_pod("PodBehind", 30, 34),),
     ),
+    Case(
+        "a clock was ahead by an hour when secrets were made",
+        {"a": pod(secrets_generation=generations((20, 1200 + 3600))), "b": pod()},
+        (of_all("SecretsFromTheFuture", 25, 74), of_pod("PodBehind", 30, 99, "b")),
+    ),
     case(
         "a generation is refused",
         of_pod("SecretsRefused", 22, 29),
@@ -259,6 +281,16 @@ FAULTS = [
         database_login_failures_total=[
             float(max(0, min(minute // 4, 10) - 5)) for minute in range(MINUTES)
         ],
+    ),
+    both(
+        "connections are lost all the time",
+        of_lost("timeout", 30, 43),
+        timeout=counted(20, 40, by=3),
+    ),
+    case(
+        "a pod reaches a standby every few minutes",
+        of_lost("read_only", 34, 44),
+        read_only=[float(max(0, min(minute // 4, 10) - 5)) for minute in range(MINUTES)],
     ),
     case(
         "something logs a secret",
@@ -310,9 +342,12 @@ def series_of(one: Case, target: dict[str, str]) -> Series:
     for name, metrics in one.pods.items():
         labels = target | {"pod": name, "container": "service", "endpoint": "metrics"}
         for metric, samples in metrics.items():
-            results = {"result": metric} if metric in ("adopted", "rejected") else {}
-            family = "secrets_reloads_total" if results else metric
-            found[f"{family}{{{_written(labels | results)}}}"] = samples
+            family, own = metric, {}
+            if metric in ("adopted", "rejected"):
+                family, own = "secrets_reloads_total", {"result": metric}
+            elif metric in LOST:
+                family, own = "database_connections_lost_total", {"reason": metric}
+            found[f"{family}{{{_written(labels | own)}}}"] = samples
     for job in one.jobs:
         found |= job.series(one.minutes)
     return found
@@ -374,7 +409,7 @@ OTHER_JOBS = (
 def of_others(one: Case) -> Series:
     """Return the same fault of other releases, beside this one, which is well."""
     target = TARGETS["serviceMonitor"]
-    well = pod(one.minutes, secrets_generation=hold(MAX_AGE, one.minutes))
+    well = pod(one.minutes, secrets_generation=[60.0 * minute for minute in range(one.minutes)])
     found = dict(series_of(Case("", {"a": well}, minutes=one.minutes), target))
     for other in ({"namespace": "elsewhere"}, {"job": f"{target['job']}-b"}):
         found |= series_of(one._replace(jobs=OTHER_JOBS), target | other)
@@ -398,6 +433,14 @@ BREAKS = {
         ("max by", "min by"),
         ("5m", "0s"),
     ],
+    "SecretsFromTheFuture": [
+        ("> 300", "> 3000"),
+        ("> 300", "> 0"),
+        ("> 300", "< 300"),
+        ("max by", "min by"),
+        ("5m", "0s"),
+        ("5m", "30m"),
+    ],
     "SecretsRefused": [
         ("== 1", "== 2"),
         ("== 1", "== 0"),
@@ -411,6 +454,14 @@ BREAKS = {
     "DatabaseLoginsFail": [
         ("> 0", ">= 0"),
         ("> 0", "> 1000"),
+        ("[5m]", "[2m]"),
+        ("10m", "5m"),
+        ("10m", "1h"),
+    ],
+    "DatabaseConnectionsLost": [
+        ("> 0", ">= 0"),
+        ("> 0", "> 1000"),
+        (", reason", ""),
         ("[5m]", "[2m]"),
         ("10m", "5m"),
         ("10m", "1h"),
@@ -510,6 +561,10 @@ SAYS = {
     "SecretsTooOld": "They were made 1h 46m 0s ago, and nobody has rotated them since. Look at the "
     f"keeper's Jobs: {JOBS}",
     # pragma: allowlist nextline secret
+    "SecretsFromTheFuture": "Their time comes in 55m 0s: the clock of whoever made them was ahead. "
+    "Until then they count as new, and are not rotated when they should be. Look at the clock of "
+    f"the node that ran the keeper's last Job: {JOBS}",
+    # pragma: allowlist nextline secret
     "SecretsRefused": "a goes on with the last good ones; a pod that starts now may not start at "
     "all. Look at GET /status of flask-app, "
     "which names the key and the reason under refused.",
@@ -517,6 +572,9 @@ SAYS = {
     "long. Look at its log and at its events: kubectl --namespace shop describe pod a",
     "DatabaseLoginsFail": "2 of its pods failed all the time. Look at their logs, which have what "
     "the database said: it is away, or the login was changed there.",
+    "DatabaseConnectionsLost": "30 in five minutes, for the reason timeout. A request that had one "
+    "of them may have failed, and those after it wait for new ones. Look at what is between the "
+    "pods and the database's pod: kubectl --namespace shop describe pod flask-app-database-0",
     # pragma: allowlist nextline secret
     "SecretRedacted": "It was taken out of the line before that was written. Look for [redacted] "
     "in the log of a: the line's logger says who wrote it.",

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 import helm_python.chart
 import pytest
 
+from app.settings import AUTH_METHODS, CHANNEL_BINDINGS, POOLERS, SESSION_ATTRS
 from tests.chart.conftest import FOLDER, Refused, Render
 from tests.chart.test_values import NOTHING, Flat, nested
 
 OWN = {"postgresql.enabled": False, "database.host": "db", "database.adminSecret": "admin"}
 VERIFIED = OWN | {"database.caSecret": "ca"}
+POOLED = VERIFIED | {"database.pooler": "session", "database.directHost": "db-1"}
 SCALED = {"autoscaling.enabled": True}
 ISSUED = {"tls.source": "cert-manager"}
 EXISTING = {"tls.source": "existing", "tls.existingSecret": "a"}
@@ -256,13 +258,108 @@ CHECKS = [
     ),
     # the database
     *(
-        Check({f"database.{name}": value}, "two databases: postgresql.enabled", [{}])
+        Check(
+            {f"database.{name}": value},
+            f"two databases: postgresql.enabled brings one, and database.{name} is of another.",
+            [NOTHING],
+        )
         for name, value in (
             ("host", "db"),
             ("adminSecret", "admin"),
             ("caConfigMap", "ca"),
             ("caSecret", "ca"),
             ("publicCA", True),
+            ("targetSessionAttrs", "any"),
+            ("requireAuth", "md5"),
+            ("channelBinding", "require"),
+            ("channelBinding", "prefer"),
+            ("pooler", "transaction"),
+            ("directHost", "db"),
+            ("directPort", 5433),
+        )
+    ),
+    *(
+        Check(
+            POOLED | {"database.pooler": pooler, "database.directHost": ""},
+            f"database.pooler is {pooler}, and the keeper can't work through a pooler",
+            [
+                POOLED | {"database.pooler": pooler},
+                # the keeper does not touch the database
+                POOLED
+                | EXISTS
+                | {
+                    "database.pooler": pooler,
+                    "database.directHost": "",
+                    "database.adminSecret": "",
+                },
+            ],
+        )
+        for pooler in ("session", "transaction")
+    ),
+    *(
+        Check(
+            VERIFIED | direct,
+            "database.directHost and directPort say where the keeper finds the database",
+            [POOLED | direct, VERIFIED],
+        )
+        for direct in ({"database.directHost": "db-1"}, {"database.directPort": 5433})
+    ),
+    *(
+        Check(
+            VERIFIED | allowed | {"database.channelBinding": "require"},
+            f"database.channelBinding is require, and database.sslmode {mode} allows a connection",
+            [
+                VERIFIED | allowed,
+                VERIFIED | allowed | {"database.channelBinding": "prefer"},
+                VERIFIED | {"database.channelBinding": "require"},
+            ],
+        )
+        for mode in ("disable", "allow", "prefer")
+        for allowed in ({"database.sslmode": mode, "database.allowSslmode": mode},)
+    ),
+    *(
+        Check(
+            POOLED | {"database.pooler": pooler, "database.channelBinding": "require"},
+            f"database.channelBinding is require, and database.pooler is {pooler}",
+            [
+                POOLED | {"database.pooler": pooler},
+                POOLED | {"database.pooler": pooler, "database.channelBinding": "disable"},
+            ],
+        )
+        for pooler in ("session", "transaction")
+    ),
+    *(
+        Check(
+            values | {"database.requireAuth": "md5, gss"},
+            "database.requireAuth md5, gss lacks scram-sha-256",
+            [
+                values | {"database.requireAuth": "md5, scram-sha-256"},
+                VERIFIED
+                | {"database.requireAuth": "md5, gss", "database.channelBinding": "prefer"},
+                VERIFIED
+                | {
+                    "database.requireAuth": "md5, gss",
+                    "database.sslmode": "prefer",
+                    "database.allowSslmode": "prefer",
+                },
+                # the service alone, through a pooler
+                POOLED | EXISTS | {"database.requireAuth": "md5, gss", "database.adminSecret": ""},
+            ],
+        )
+        for values in (VERIFIED, VERIFIED | {"database.channelBinding": "require"}, POOLED)
+    ),
+    # host names
+    *(
+        Check(
+            named,
+            f"trustedHosts is null, and the service can't compare a request's host with {host}, of",
+            [named | {"trustedHosts": given} for given in ([], ["shop.example.org"])],
+        )
+        for host, named in (
+            ("*", {"tls.extraNames": ["a.example.org", "*"]}),
+            ("2001:db8::7", {"tls.extraNames": ["a.example.org", "2001:db8::7"]}),
+            ("a..b", {"ingress.enabled": True, "ingress.hosts": [{"host": "a..b"}]}),
+            ("a/b", ROUTED | {"httpRoute.hostnames": ["a/b"]}),
         )
     ),
     Check(VERIFIED | {"postgresql.enabled": True}, "two databases", [VERIFIED]),
@@ -543,7 +640,10 @@ CHECKS = [
             f"env has {name}, which the chart sets itself",
             [env(f"MY_{name}") | base],
         )
-        for name in ("PORT", "LOG_LEVEL", "DATABASE_HOST", "SECRETS_DIR", "DATABASE_CA_FILE")
+        for name in (
+            *("PORT", "LOG_LEVEL", "DATABASE_HOST", "SECRETS_DIR", "DATABASE_CA_FILE"),
+            *("DATABASE_CHANNEL_BINDING", "TRUSTED_HOSTS", "TRUSTED_PROXIES"),
+        )
         for base in (NOTHING, {"secrets.inject": "env"})
     ),
     Check(
@@ -924,6 +1024,24 @@ def test_an_unknown_word_in_a_value_is_refused(
         # numbers
         ("preStopSeconds", [-1, 601, "5"], [0, 600]),
         ("revisionHistoryLimit", [-1], [0]),
+        *(
+            (name, [0, -1, 3600.5, "5"], [0.001, 1, 3600])
+            for name in ("clientIdleSeconds", "clientTotalSeconds")
+        ),
+        ("keepAliveSeconds", [0, -1, 3601, 1.5, "75"], [1, 3600]),
+        ("trustedProxies", [-1, 11, 0.5, "1", True], [0, 10]),
+        (
+            "trustedHosts",
+            [
+                "a.example.org",
+                *(
+                    [host]
+                    for host in ("", "*", "*.a.org", "a.org:443", "a..b", "a.", "a b", "a,b", "::1")
+                ),
+                *([host] for host in ("https://a.org", "a/b", "a_b", "..a", "[::1]")),
+            ],
+            [None, [], ["a", "A-b.example.org", ".example.org", "192.0.2.7"]],
+        ),
         ("sessionLifetime", [0, -1, 315360001, 1.5, "1d"], [1, 315360000]),
         ("securityContext.runAsUser", [0, -1, "1000"], [1, 1000680000, None]),
         ("securityContext.runAsGroup", [0, -1], [1, None]),
@@ -1000,9 +1118,28 @@ def test_an_unknown_word_in_a_value_is_refused(
                 "a b",
                 "db:5432",
                 "[::1]",
-                "db,db2",
+                "db, db2",
+                "db,",
+                ",db",
+                "db,,db2",
+                "db;db2",
             ],
-            ["", "db.example.org", "192.0.2.8", "2001:db8::8"],
+            ["", "db.example.org", "192.0.2.8", "2001:db8::8", "db,192.0.2.8,2001:db8::8"],
+        ),
+        ("database.directHost", ["db:5432", "a b", "db,"], ["", "db.example.org", "db,db2"]),
+        ("database.directPort", [0, 65536, "5432"], [1]),
+        *(
+            (f"database.{name}", refused, accepted)
+            for name, refused, accepted in (
+                ("targetSessionAttrs", ["", "standby", "prefer-standby"], SESSION_ATTRS),
+                ("channelBinding", ["on", "Require"], ["", *CHANNEL_BINDINGS]),
+                ("pooler", ["", "statement", True], POOLERS),
+                (
+                    "requireAuth",
+                    ["", "!md5", "scram", "md5,", "md5;gss", "oauth"],
+                    [*AUTH_METHODS, "md5,gss", " md5 , gss ", ",".join(AUTH_METHODS)],
+                ),
+            )
         ),
         ("database.sslmode", ["", "verify", "VERIFY-FULL"], ["verify-full", "require"]),
         ("database.allowSslmode", ["verify-full", True], ["", "require"]),

@@ -53,6 +53,17 @@ def test_it_is_one_pod_that_an_upgrade_replaces_even_if_it_is_not_ready(render: 
     assert spec["serviceName"] == "flask-app-database"
 
 
+def test_a_server_that_hangs_for_a_minute_is_not_restarted(render: Render) -> None:
+    """Such as one that is stopped: it goes on with all of its sessions."""
+    (server,) = pod_of(render().one("StatefulSet"))["containers"]
+    probe = server["livenessProbe"]
+    # the first one may fail at once, and each of the others a period later
+    until_restarted = (probe["failureThreshold"] - 1) * probe["periodSeconds"]
+    assert until_restarted >= 60 + 30
+    # pg_isready waits for 3 seconds by itself
+    assert 3 < probe["timeoutSeconds"] < probe["periodSeconds"]
+
+
 def test_its_user_is_the_images(render: Render) -> None:
     """PostgreSQL refuses a user whose number has no name."""
     rendered = render(securityContext={"runAsUser": None, "runAsGroup": 5, "fsGroup": 6})

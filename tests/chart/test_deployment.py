@@ -123,7 +123,8 @@ def test_a_spread_with_a_selector_keeps_it(render: Render) -> None:
     )
 
 
-def test_probes_go_where_the_service_answers_over_https(render: Render) -> None:
+def test_probes_ask_the_management_port(render: Render) -> None:
+    """Which needs no request thread, and speaks HTTP, whatever the certificate is."""
     found = container(render)
     ports = {port["name"]: port["containerPort"] for port in found["ports"]}
     variables = environment(found)
@@ -133,7 +134,11 @@ def test_probes_go_where_the_service_answers_over_https(render: Render) -> None:
     }
     for probe, path in (("startup", "/livez"), ("liveness", "/livez"), ("readiness", "/readyz")):
         asked = found[f"{probe}Probe"]["httpGet"]
-        assert asked == {"path": path, "port": "https", "scheme": "HTTPS"}
+        assert asked == {"path": path, "port": "metrics", "scheme": "HTTP"}
+
+
+def test_the_readiness_probe_waits_longer_than_the_service_takes_to_answer(render: Render) -> None:
+    assert container(render)["readinessProbe"]["timeoutSeconds"] > 5
 
 
 @pytest.mark.parametrize("seconds", [0, 5, 600])
@@ -160,7 +165,91 @@ def test_the_service_knows_every_variable(render: Render, variant: dict[str, Any
 def test_no_setting_is_left_to_its_default(render: Render) -> None:
     """Defaults are for a laptop: the chart says what holds in a cluster."""
     given = {variable["name"] for variable in container(render)["env"]}
-    assert given == {field.name.upper() for field in fields(Settings)}
+    # this one follows from two others
+    settings = {field.name.upper() for field in fields(Settings)} - {"DATABASE_CHANNEL_BINDING"}
+    assert given == settings
+
+
+#: The names of the Service, which are always trusted.
+IN_CLUSTER = (
+    "flask-app",
+    "flask-app.shop",
+    "flask-app.shop.svc",
+    "flask-app.shop.svc.cluster.local",
+    "localhost",
+    "127.0.0.1",
+)
+EXTRA = {"tls": {"extraNames": ["shop.example.org", "*.example.net", "192.0.2.7"]}}
+NAMED = ("shop.example.org", ".example.net", "192.0.2.7")
+INGRESSED = {"ingress": {"enabled": True, "hosts": [{"host": "a.org"}, {"host": "*.b.org"}]}}
+ROUTE = {"enabled": True, "parentRefs": [{"name": "public"}]}
+ROUTED = {"httpRoute": {**ROUTE, "hostnames": ["c.org", "*.d.org"]}}
+OFF = {
+    "ingress": INGRESSED["ingress"] | {"enabled": False},
+    "httpRoute": ROUTED["httpRoute"] | {"enabled": False},
+}
+FOR_ANY_NAME = {"httpRoute": ROUTE}
+NODE_PORT = {"service": {"type": "NodePort"}}
+BALANCED = {"service": {"type": "LoadBalancer"}}
+
+
+@pytest.mark.parametrize(
+    ("values", "hosts"),
+    [
+        ({}, IN_CLUSTER),
+        (EXTRA, (*IN_CLUSTER, *NAMED)),
+        (INGRESSED, (*IN_CLUSTER, "a.org", ".b.org")),
+        (ROUTED, (*IN_CLUSTER, "c.org", ".d.org")),
+        (
+            EXTRA | INGRESSED | ROUTED,
+            (*IN_CLUSTER, *NAMED, "a.org", ".b.org", "c.org", ".d.org"),
+        ),
+        # one that stands twice
+        ({"tls": {"extraNames": ["a.org"]}} | INGRESSED, (*IN_CLUSTER, "a.org", ".b.org")),
+        (OFF, IN_CLUSTER),
+        # the chart can't know them
+        (EXTRA | FOR_ANY_NAME, ()),
+        (EXTRA | NODE_PORT, ()),
+        (INGRESSED | BALANCED, ()),
+        *(
+            (values | {"trustedHosts": given}, (*IN_CLUSTER, *given) if given else ())
+            for values in ({}, EXTRA | INGRESSED, FOR_ANY_NAME, NODE_PORT, BALANCED)
+            for given in ([], ["x.org", ".y.org"])
+        ),
+    ],
+)
+def test_hosts_are_trusted_that_the_chart_knows_or_is_given(
+    render: Render, values: dict[str, Any], hosts: tuple[str, ...]
+) -> None:
+    variables = environment(container(render, **values))
+    assert Settings.from_mapping(variables).trusted_hosts == hosts
+    assert ("TRUSTED_HOSTS" in variables) is bool(hosts)
+
+
+def test_the_release_on_kind_trusts_the_names_of_this_machine(render: Render) -> None:
+    """As which the port of its node is reached."""
+    values = yaml.safe_load((FOLDER.parent / "cluster" / "values.yaml").read_text())
+    assert values["service"]["type"] == "NodePort"
+    hosts = Settings.from_mapping(environment(container(render, **values))).trusted_hosts
+    assert hosts == IN_CLUSTER
+
+
+@pytest.mark.parametrize(
+    ("database", "binding"),
+    [
+        ({}, "require"),
+        ({"sslmode": "require", "allowSslmode": "require"}, "require"),
+        ({"sslmode": "prefer", "allowSslmode": "prefer"}, "prefer"),
+        ({"pooler": "transaction", "directHost": "db-1"}, "prefer"),
+        ({"channelBinding": "disable"}, "disable"),
+    ],
+)
+def test_channel_binding_is_required_where_the_service_has_the_database_at_the_other_end(
+    render: Render, database: dict[str, str], binding: str
+) -> None:
+    values = OWN_DATABASE | {"database": OWN_DATABASE["database"] | database}
+    settings = Settings.from_mapping(environment(container(render, **values)))
+    assert settings.database_channel_binding == binding
 
 
 def test_the_service_takes_its_settings(render: Render, variant: dict[str, Any]) -> None:

@@ -183,7 +183,12 @@ def test_the_keeper_and_the_service_mean_the_same_database(
         # it does not touch the database
         assert not [name for name in keeper if name.startswith("DATABASE_")]
         return
-    shared = {name for name in service if name.startswith("DATABASE_")}
+    shared = {name for name in service if name.startswith("DATABASE_")} - {"DATABASE_POOLER"}
+    if service["DATABASE_POOLER"] != "none":
+        # the keeper connects past it
+        shared -= {"DATABASE_HOST", "DATABASE_PORT"}
+        assert keeper["DATABASE_HOST"] == variant["database"]["directHost"]
+        assert keeper["DATABASE_PORT"] == str(variant["database"]["directPort"])
     if variant.get("postgresql", {}).get("enabled", True):
         # the keeper made the database's authority, and needs no file of it
         assert "DATABASE_CA_FILE" not in keeper
@@ -194,6 +199,15 @@ def test_the_keeper_and_the_service_mean_the_same_database(
             pod = pod_of(rendered.one(owner))
             mounts = {one["mountPath"] for one in pod["containers"][0]["volumeMounts"]}
             assert "/etc/database-ca" in mounts, owner
+
+
+def test_the_keeper_goes_past_a_pooler_and_does_not_know_of_it(render: Render) -> None:
+    pooled = {"port": 6432, "pooler": "transaction", "directHost": "db-1.example.org"}
+    values = OWN_DATABASE | {"database": OWN_DATABASE["database"] | pooled}
+    keeper = keeper_environment(render, **values)
+    assert (keeper["DATABASE_HOST"], keeper["DATABASE_PORT"]) == ("db-1.example.org", "5432")
+    # its own connection has the database at the other end
+    assert not {"DATABASE_POOLER", "DATABASE_CHANNEL_BINDING"} & set(keeper)
 
 
 def test_names_of_the_certificate_are_those_of_the_service(render: Render) -> None:

@@ -291,6 +291,10 @@ BLOCK = [{"ipBlock": {"cidr": "10.1.2.0/24"}}]
         ("192.0.2.8", [], ["192.0.2.8"], ["192.0.2.9", "203.0.113.7"]),
         ("192.0.2.8", BLOCK, ["10.1.2.3"], ["192.0.2.8"]),
         ("2001:db8::8", [], ["2001:db8::8"], ["2001:db8::9", "203.0.113.7"]),
+        ("192.0.2.8,2001:db8::8", [], ["192.0.2.8", "2001:db8::8"], ["192.0.2.9", "203.0.113.7"]),
+        ("192.0.2.8,192.0.2.9", BLOCK, ["10.1.2.3"], ["192.0.2.8", "192.0.2.9"]),
+        # not all of them are known
+        ("192.0.2.8,db.example.org", [], ["192.0.2.8", "203.0.113.7"], []),
     ],
 )
 @pytest.mark.parametrize("source", ["service", "keeper"])
@@ -310,3 +314,21 @@ def test_a_database_of_ones_own_is_reached(
         assert network.reaches(source, "database", 6432) is (address in reached)
         assert not network.reaches(source, "database", 5432)
         assert not network.reaches("test", "database", 6432)
+
+
+@pytest.mark.parametrize(
+    ("peers", "at_pooler", "at_database"),
+    [([], "192.0.2.8", "192.0.2.9"), (BLOCK, "10.1.2.3", "10.1.2.4")],
+)
+def test_the_keeper_reaches_the_database_past_a_pooler(
+    render: Render, peers: list[Object], at_pooler: str, at_database: str
+) -> None:
+    pooled = {"pooler": "session", "host": "192.0.2.8", "port": 6432, "directHost": "192.0.2.9"}
+    database = OWN_DATABASE["database"] | pooled
+    values = OWN_DATABASE | {"database": database, "networkPolicy": {"database": peers}}
+    network = Network(render(**values))
+    network.ends |= {"pooler": End(address=at_pooler), "database": End(address=at_database)}
+    assert network.reaches("service", "pooler", 6432)
+    assert network.reaches("keeper", "database", 5432)
+    assert not network.reaches("service", "database", 5432)
+    assert not network.reaches("keeper", "pooler", 6432)

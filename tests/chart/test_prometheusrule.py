@@ -19,8 +19,9 @@ from tests.whole import whole_service
 TEMPLATE = "prometheusrule.yaml"
 
 ALERTS = (
-    "SecretsTooOld SecretsRefused PodBehind DatabaseLoginsFail SecretRedacted CertificateEnds "
-    "DatabaseAuthorityEnds KeeperJobFailed MetricsAbsent"
+    "SecretsTooOld SecretsFromTheFuture SecretsRefused PodBehind DatabaseLoginsFail "
+    "DatabaseConnectionsLost SecretRedacted CertificateEnds DatabaseAuthorityEnds KeeperJobFailed "
+    "MetricsAbsent"
 ).split()
 
 #: What kube-state-metrics tells of Jobs, as far as the rules ask for it.
@@ -173,6 +174,12 @@ def test_of_a_keeper_that_does_not_run_nothing_is_asked(
             {"secrets": {"source": "existing", "existingSecret": "a"}},
             "source is existing",
         ),
+        (
+            "SecretsFromTheFuture",
+            {"secrets": {"source": "existing", "existingSecret": "a"}},
+            "source is existing",
+        ),
+        ("DatabaseConnectionsLost", OWN_DATABASE, "the database db.example.org"),
         ("CertificateEnds", ISSUED, "kubectl --namespace shop describe certificate flask-app"),
         ("CertificateEnds", EXISTING, "whoever fills the Secret shop-tls"),
         ("DatabaseAuthorityEnds", OWN_DATABASE, "whoever runs the database db.example.org"),

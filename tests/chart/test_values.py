@@ -128,6 +128,8 @@ SPREAD = {"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedu
 OTHERS = {"labelSelector": {"matchLabels": {"tier": "web"}}}
 NAMES = [f"flask-app{rest}" for rest in ("", ".shop", ".shop.svc", ".shop.svc.cluster.local")]
 
+IN_CLUSTER = ",".join([*NAMES, "localhost", "127.0.0.1"])
+
 NODE_PORT = {"service.type": "NodePort"}
 BALANCED = {"service.type": "LoadBalancer"}
 SCALED = {"autoscaling.enabled": True}
@@ -160,6 +162,7 @@ ENDS = f"min by (namespace, job) ({END}{OF_RELEASE}) - time() < {{}}"
 POD_MONITORED = {"monitoring.podMonitor.enabled": True}
 ITS_HOST = {"database.host": "db.example.org", "database.adminSecret": "db-admin"}
 OWN = {"postgresql.enabled": False, "database.caConfigMap": "db-ca"} | ITS_HOST
+POOLED = OWN | {"database.pooler": "session", "database.directHost": "db-1.example.org"}
 UNVERIFIED = OWN | {
     "database.caConfigMap": "",
     "database.sslmode": "require",
@@ -292,6 +295,17 @@ ROWS = [
         Row(probe, {field: 33}, DEPLOYMENT, f"{CONTAINER}.{probe}.{field}", 33)
         for probe in ("startupProbe", "livenessProbe", "readinessProbe")
         for field in ("initialDelaySeconds", "periodSeconds", "timeoutSeconds", "failureThreshold")
+    ),
+    *(
+        Row(name, value, DEPLOYMENT, f"{CONTAINER}.env[{variable}].value", expected)
+        for name, value, variable, expected in (
+            ("clientIdleSeconds", 0.5, "CLIENT_IDLE_SECONDS", "0.5"),
+            ("clientTotalSeconds", 3600, "CLIENT_TOTAL_SECONDS", "3600"),
+            ("keepAliveSeconds", 3600, "KEEP_ALIVE_SECONDS", "3600"),
+            ("trustedProxies", 2, "TRUSTED_PROXIES", "2"),
+            ("trustedHosts", [".example.org"], "TRUSTED_HOSTS", f"{IN_CLUSTER},.example.org"),
+            ("trustedHosts", [], "TRUSTED_HOSTS", None),
+        )
     ),
     Row("logLevel", "DEBUG", DEPLOYMENT, f"{CONTAINER}.env[LOG_LEVEL].value", "DEBUG"),
     *(
@@ -928,6 +942,10 @@ ROWS = [
             ("database.name", "notes", "DATABASE_NAME", {}, {}),
             ("database.host", "a.example.org", "DATABASE_HOST", OWN, {}),
             ("database.port", 6432, "DATABASE_PORT", OWN, {}),
+            ("database.targetSessionAttrs", "any", "DATABASE_TARGET_SESSION_ATTRS", OWN, {}),
+            ("database.requireAuth", "scram-sha-256,md5", "DATABASE_REQUIRE_AUTH", OWN, {}),
+            ("database.channelBinding", "require", "DATABASE_CHANNEL_BINDING", OWN, {}),
+            ("database.channelBinding", "prefer", "DATABASE_CHANNEL_BINDING", POOLED, {}),
             (
                 "database.sslmode",
                 "verify-ca",
@@ -943,6 +961,31 @@ ROWS = [
                 {"database.sslmode": "verify-ca"},
             ),
         )
+    ),
+    Row(
+        "database.pooler",
+        "transaction",
+        DEPLOYMENT,
+        f"{CONTAINER}.env[DATABASE_POOLER].value",
+        "transaction",
+        POOLED,
+    ),
+    *(
+        Row(
+            f"database.{name}", value, CRON_JOB, f"{KEEPER}.env[{variable}].value", expected, POOLED
+        )
+        for name, value, variable, expected in (
+            ("directHost", "db-2.example.org", "DATABASE_HOST", "db-2.example.org"),
+            ("directPort", 5433, "DATABASE_PORT", "5433"),
+        )
+    ),
+    Row(
+        "database.directPort",
+        5433,
+        f"{POLICY}-keeper",
+        "spec.egress[1].ports",
+        [{"port": 5433}],
+        POOLED,
     ),
     Row(
         "database.adminSecret",
@@ -1098,8 +1141,8 @@ ROWS = [
                 "https://a.org/runbook.md#secretstooold",
             ),
             ("secretsMaxAge", 3600, f"{RULES}[0].expr", TOO_OLD.format(3600)),
-            ("behindFor", "1h", f"{RULES}[2].for", "1h"),
-            ("certificateEnd", 3600, f"{RULES}[5].expr", ENDS.format(3600)),
+            ("behindFor", "1h", f"{RULES}[3].for", "1h"),
+            ("certificateEnd", 3600, f"{RULES}[7].expr", ENDS.format(3600)),
         )
     ),
     Row("monitoring.prometheusRule.enabled", True, ALERTS, "kind", "PrometheusRule", MONITORED),
