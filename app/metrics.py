@@ -76,6 +76,9 @@ class Metrics:
             "Database connections that could not be opened",
             registry=self.registry,
         )
+        self.signatures_from_future = self._counter(
+            "signatures_from_future_total", "Genuine signatures rejected for a date in the future"
+        )
         self.http_requests = Counter(
             "http_requests_total",
             "Requests that were answered",
@@ -90,6 +93,9 @@ class Metrics:
         )
 
         self._of_labels: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
+
+    def _counter(self, name: str, description: str) -> Counter:
+        return Counter(name, description, registry=self.registry)
 
     def watch(self, store: SecretStore, redactor: Redactor) -> None:
         """Tell what is in use, and count what happens to the secrets."""

@@ -12,6 +12,7 @@ from werkzeug.exceptions import (
     BadRequest,
     HTTPException,
     InternalServerError,
+    SecurityError,
     ServiceUnavailable,
 )
 
@@ -36,6 +37,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(sqlalchemy.exc.OperationalError, _database_away)
     app.register_error_handler(sqlalchemy.exc.TimeoutError, _database_away)
     app.register_error_handler(ParseException, _unreadable)
+    app.register_error_handler(SecurityError, _untrusted_host)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
 
@@ -49,6 +51,12 @@ def _invalid_field(error: InvalidField) -> Response:
 def _unreadable(error: ParseException) -> Response:
     """Answer to a malformed chunk, which gunicorn finds as the body is read."""
     return _answer(BadRequest("The body can't be read."))
+
+
+def _untrusted_host(error: SecurityError) -> Response:
+    # anybody's text: as a literal, and no more of it than a line holds
+    log.warning("rejected a request for the host %.100r, see TRUSTED_HOSTS", request.headers.get("Host"))
+    return _answer(BadRequest("The service does not answer requests for this host."))
 
 
 def _database_away(error: sqlalchemy.exc.SQLAlchemyError) -> Response:
