@@ -40,9 +40,7 @@ class SkewTolerantSigner(TimestampSigner):
     differ by 0.1 s, one rejects what the other has just signed.
     """
 
-    def __init__(
-        self, *arguments: Any, on_future: Callable[[int], object], **options: Any
-    ) -> None:
+    def __init__(self, *arguments: Any, on_future: Callable[[int], object], **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._on_future = on_future
 

@@ -55,7 +55,9 @@ def _unreadable(error: ParseException) -> Response:
 
 def _untrusted_host(error: SecurityError) -> Response:
     # anybody's text: as a literal, and no more of it than a line holds
-    log.warning("rejected a request for the host %.100r, see TRUSTED_HOSTS", request.headers.get("Host"))
+    log.warning(
+        "rejected a request for the host %.100r, see TRUSTED_HOSTS", request.headers.get("Host")
+    )
     return _answer(BadRequest("The service does not answer requests for this host."))
 
 
