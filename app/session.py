@@ -44,7 +44,7 @@ class SkewTolerantSigner(TimestampSigner):
         super().__init__(*arguments, **options)
         self._on_future = on_future
 
-    def unsign(  # type: ignore[override]
+    def unsign(
         self,
         signed_value: str | bytes,
         max_age: int | None = None,
