@@ -38,8 +38,8 @@ def create_app(settings: Settings | None = None) -> Flask:
         PERMANENT_SESSION_LIFETIME=timedelta(seconds=settings.session_lifetime_seconds),
         PROPAGATE_EXCEPTIONS=False,
         SECRET_NAMES=SECRET_NAMES,
-        SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=settings.tls_dir is not None,
+        TRUSTED_HOSTS=list(settings.trusted_hosts) or None,
     )
     logs.configure(settings.log_level)
     from_files = settings.secrets_from == "files"
@@ -53,7 +53,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     if settings.tls_dir:
         metrics.watch_certificate(settings.tls_dir / "tls.crt")
     metrics.measure(app)
-    app.session_interface = session.StoreSessionInterface(store)
+    session.register(app, store, on_future=metrics.signatures_from_future.inc)
     database = Database(
         settings,
         store,
@@ -62,5 +62,5 @@ def create_app(settings: Settings | None = None) -> Flask:
     )
     journal = Journal(store, database)
     app.extensions.update(secrets=store, database=database, metrics=metrics, journal=journal)
-    views.register(app)
+    views.register(app, settings.trusted_proxies)
     return app

@@ -44,6 +44,9 @@ keepalive = _settings.keep_alive_seconds
 sendfile = False
 graceful_timeout = 25
 
+# Else gunicorn trusts X-Forwarded-Proto of any process in the pod: TRUSTED_PROXIES alone decides.
+forwarded_allow_ips = ""
+
 # A control socket needs a writable folder, and nothing here uses it.
 control_socket_disable = True
 

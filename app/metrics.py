@@ -80,6 +80,9 @@ class Metrics:
         )
         for reason in ("timeout", "read_only", "broken"):
             self.database_connections_lost.labels(reason)  # a counter that is 0 is there
+        self.signatures_from_future = self._counter(
+            "signatures_from_future_total", "Genuine signatures rejected for a date in the future"
+        )
         self.http_requests = Counter(
             "http_requests_total",
             "Requests that were answered",
@@ -102,6 +105,9 @@ class Metrics:
             self.http_slow_clients.labels(limit)  # a counter that is 0 is there
 
         self._of_labels: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
+
+    def _counter(self, name: str, description: str) -> Counter:
+        return Counter(name, description, registry=self.registry)
 
     def watch(self, store: SecretStore, redactor: Redactor) -> None:
         """Tell what is in use, and count what happens to the secrets."""

@@ -300,9 +300,10 @@ def _channel_binding(sslmode: str) -> Callable[[str], str]:
 
 
 def _hosts(text: str) -> tuple[str, ...]:
-    hosts = tuple(host for host in (part.strip() for part in text.split(",")) if host)
+    # Flask compares them with the host in lower case, and knows no IPv6 address in its list
+    hosts = tuple(host for host in (part.strip().lower() for part in text.split(",")) if host)
     for host in hosts:
-        if not re.fullmatch(r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]", host):
+        if not re.fullmatch(r"\.?[a-z0-9-]+(\.[a-z0-9-]+)*", host):
             raise ValueError(
                 "must list host names without ports, with commas, as in "
                 f"shop.example.org,.example.com (any name in example.com), not {host!r}"

@@ -17,7 +17,7 @@ async function send(url, options) {
 
 document.getElementById("new-note").addEventListener("submit", (event) => {
   event.preventDefault();
-  send("/api/notes", {
+  send(event.target.dataset.url, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ text: document.getElementById("text").value }),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 
-from . import errors, health, notes, page, panel, status
+from . import errors, forwarded, health, notes, page, panel, status
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -28,12 +28,13 @@ HEADERS = [
 UNCACHED = [*HEADERS, ("Cache-Control", "no-store")]
 
 
-def register(app: Flask) -> None:
+def register(app: Flask, trusted_proxies: int = 0) -> None:
     """Add every view and the security headers to `app`."""
     for module in (page, panel, notes, status, health):
         app.register_blueprint(module.blueprint)
     errors.register(app)
     _add_headers(app)
+    forwarded.register(app, trusted_proxies)
 
 
 def _add_headers(app: Flask) -> None:

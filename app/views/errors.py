@@ -12,6 +12,7 @@ from werkzeug.exceptions import (
     BadRequest,
     HTTPException,
     InternalServerError,
+    SecurityError,
     ServiceUnavailable,
 )
 
@@ -38,6 +39,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(sqlalchemy.exc.DBAPIError, _database_error)
     app.register_error_handler(sqlalchemy.exc.TimeoutError, _database_away)
     app.register_error_handler(ParseException, _unreadable)
+    app.register_error_handler(SecurityError, _untrusted_host)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
 
@@ -58,6 +60,14 @@ def _database_error(error: sqlalchemy.exc.DBAPIError) -> Response:
     if error.connection_invalidated or isinstance(error, sqlalchemy.exc.OperationalError):
         return _database_away(error)
     return _unexpected(error)
+
+
+def _untrusted_host(error: SecurityError) -> Response:
+    # anybody's text: as a literal, and no more of it than a line holds
+    log.warning(
+        "rejected a request for the host %.100r, see TRUSTED_HOSTS", request.headers.get("Host")
+    )
+    return _answer(BadRequest("The service does not answer requests for this host."))
 
 
 def _database_away(error: sqlalchemy.exc.SQLAlchemyError) -> Response:

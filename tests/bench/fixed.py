@@ -5,7 +5,7 @@ from sqlalchemy import URL, create_engine
 from app import create_app
 from app.database import POOL, libpq_options
 from app.secret_files import SecretStore, Snapshot
-from app.session import StoreSessionInterface
+from app.session import StoreSessionInterface, TimedSignatures
 from app.settings import Settings
 
 
@@ -23,7 +23,9 @@ class FixedStore(SecretStore):
 settings = Settings.load()
 application = create_app(settings)
 secrets = application.extensions["secrets"].current()
-application.session_interface = StoreSessionInterface(FixedStore(secrets))
+application.session_interface = StoreSessionInterface(
+    FixedStore(secrets), TimedSignatures(on_future=lambda: None)
+)
 # the notes need nothing of a Database but begin(), which an engine has, too
 application.extensions["database"] = create_engine(
     URL.create(

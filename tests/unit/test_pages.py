@@ -49,7 +49,18 @@ def test_commands_stand_in_blocks_of_their_language(page: str) -> None:
     fences = re.findall(r"^ *```(.*)$", text, re.MULTILINE)
     languages = fences[::2]
     assert set(fences[1::2]) <= {""}
-    assert set(languages) <= {"", "diff", "mermaid", "sh", "yaml", "python", "json", "sql", "text"}
+    assert set(languages) <= {
+        "",
+        "diff",
+        "mermaid",
+        "sh",
+        "yaml",
+        "python",
+        "json",
+        "sql",
+        "text",
+        "nginx",
+    }
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
