@@ -26,6 +26,16 @@ Place = tuple[int, int]
 
 MASK: Final = "[redacted]"
 
+#: How SQL and YAML, CSV, shells and XML's CDATA write what would end a text. No escape marks
+#: these: undone in each line, every line with two quotation marks would cost twice as much.
+_DOUBLED: Final = (
+    ("'", "''"),
+    ('"', '""'),
+    ("'", "'\\''"),
+    ("'", "'\"'\"'"),
+    ("]]>", "]]]]><![CDATA[>"),
+)
+
 #: The index looks at no more of the shortest text than this: its size grows with the square.
 MANY_CHARACTERS: Final = 64
 
@@ -196,23 +206,42 @@ def forms(value: str) -> Iterator[str]:
     lines = [line.strip() for line in value.splitlines()]
     # the lines of a longer value, too: a traceback indents each; not what all PEM files have
     whole = [value, *(line for line in lines if line[:5] != "-----" and line != value)]
-    for text in whole:
-        if len(text) >= MIN_CHARACTERS:
-            yield text
-            yield text.replace(" ", "+")  # as forms do
-            yield text.encode().decode("latin-1")  # as WSGI does, and gunicorn's logs with it
+    for whole_text in whole:
+        if len(whole_text) >= MIN_CHARACTERS:
+            for text in _quoted(whole_text):
+                yield text
+                yield text.replace(" ", "+")  # as forms do
+                yield text.encode().decode("latin-1")  # as WSGI does, and gunicorn's logs with it
     raw = value.encode()
     yield raw.hex()
     yield raw.hex().upper()
-    for text in _base64_alignments(raw):
+    for text in _alignments(raw, base64.b64encode, 3, 6):
         yield text
         yield text.replace("+", "-").replace("/", "_")
+    for text in _alignments(raw, base64.b32encode, 5, 5):
+        yield text
+        yield text.lower()
 
 
-def _base64_alignments(raw: bytes) -> Iterator[str]:
-    """Give the part that stays the same, whatever stands around `raw` in longer base64."""
-    for shift in range(3):
-        encoded = base64.b64encode(bytes(shift) + raw).decode()
-        first = (0, 2, 3)[shift]
-        last = len(encoded) - (0, 3, 2)[(shift + len(raw)) % 3]
-        yield encoded[first:last]
+def _quoted(text: str) -> set[str]:
+    """Return `text` as it is, with its quotation marks doubled, and with these once more."""
+    texts = {text}
+    if not any(mark in text for mark, _ in _DOUBLED):
+        return texts
+    for _ in range(2):
+        texts |= {one.replace(mark, doubled) for one in texts for mark, doubled in _DOUBLED}
+    return texts
+
+
+def _alignments(
+    raw: bytes, encode: Callable[[bytes], bytes], group: int, bits: int
+) -> Iterator[str]:
+    """Give the part that stays the same, whatever stands around `raw` in a longer text.
+
+    :param group: how many bytes are encoded together.
+    :param bits: how many bits a character stands for.
+    """
+    for shift in range(group):
+        encoded = encode(bytes(shift) + raw).decode()
+        first = -(-shift * 8 // bits)  # the first character of which no bit is of what is before
+        yield encoded[first : (shift + len(raw)) * 8 // bits]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import time
 from collections.abc import Callable
@@ -18,6 +19,9 @@ ESCAPES: dict[str, Callable[[str], str]] = {
     "JSON with letters": lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
     "repr": lambda text: repr("'\"" + text)[4:-1],
     "URL": lambda text: quote(text, safe=""),
+    "HTML": html.escape,
+    "decimal entities": lambda text: "".join(f"&#{ord(one)};" for one in text),
+    "hex entities": lambda text: "".join(f"&#x{ord(one):04X};" for one in text),
 }
 
 
@@ -42,7 +46,7 @@ def test_a_text_is_found_below_its_escapes_and_where_it_was(
         assert escaped[origin(place) : origin(end)] == parts[1]
 
 
-@given(st.text(alphabet='\\"%uUx0dD8cCF2\ud800', max_size=60))
+@given(st.text(alphabet='\\"%uUx0dD8cCF2\ud800&#;39ltNfj :,', max_size=60))
 def test_malformed_escapes_lead_back_to_some_place(text: str) -> None:
     for plain, origin in unescaped(text):
         places = [origin(place) for place in range(len(plain) + 1)]
@@ -50,8 +54,37 @@ def test_malformed_escapes_lead_back_to_some_place(text: str) -> None:
         assert places[-1] == len(text)
 
 
-def test_a_text_without_escapes_has_no_layers() -> None:
-    assert list(unescaped("nothing: 100 % of it, C:/")) == []
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nothing: 100 % of it, C:/",
+        "a & b, &unknown; &#; &#x; AT&T;",
+        "2026-01-31T12:00:00+00:00",
+        "aa:bb:cc:dd:ee:ff 2001:db8::1",
+    ],
+)
+def test_a_text_without_escapes_has_no_layers(text: str) -> None:
+    assert list(unescaped(text)) == []
+
+
+@pytest.mark.parametrize(
+    "dump",
+    [
+        "70 22 77 27 2f c3 bc 2B 39",
+        "70:22:77:27:2f:c3:bc:2b:39",
+        "0x70, 0x22,0x77 0x27:0x2F, 0xC3, 0xBC, 0x2b, 0x39",
+        "0X70 0X22 0X77 0X27 0X2F 0XC3 0XBC 0X2B 0X39",
+    ],
+)
+def test_bytes_in_hex_are_brought_together_and_lead_back(dump: str) -> None:
+    text = f"id {dump} end"
+    if "," in dump:  # with one separator to begin with: what follows may have others
+        text = text.replace(", ", ",")
+    ((plain, origin),) = unescaped(text)
+    assert plain == "id 702277272fc3bc2b39 end"
+    assert text[origin(3) :].lower().startswith(("70", "0x70"))
+    assert text[: origin(21)].lower().endswith("39")
+    assert text[origin(21) :] == " end"
 
 
 def seconds(text: str) -> float:
@@ -61,7 +94,10 @@ def seconds(text: str) -> float:
     return time.thread_time() - started
 
 
-@pytest.mark.parametrize("piece", ["\\", "%25", "\\u005c", "%5c%2525", "\\\\%25"])
+@pytest.mark.parametrize(
+    "piece",
+    ["\\", "%25", "\\u005c", "%5c%2525", "\\\\%25", "&amp;", "&#38;", "&amp;#38;", "70 ", "0x70, "],
+)
 def test_many_escapes_take_a_time_that_grows_with_their_number(piece: str) -> None:
     few, many = (min(seconds(piece * count) for _ in range(5)) for count in (500, 5000))
     assert many < 30 * few
