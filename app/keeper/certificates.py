@@ -114,6 +114,25 @@ def is_due(certificate: str) -> bool:
     return datetime.now(UTC).timestamp() >= due_at(certificate)
 
 
+def is_valid_now(certificate: str) -> bool:
+    """Tell whether clients accept the times of a PEM certificate: it has begun, and not ended.
+
+    One that begins later was made by a clock that was ahead by more than `CLOCK_SKEW`.
+
+    :raises ValueError: it is no certificate.
+    """
+    return begins_at(certificate) <= datetime.now(UTC).timestamp() < expires_at(certificate)
+
+
+def begins_at(certificate: str) -> int:
+    """Return the begin of a PEM certificate's life, in Unix seconds.
+
+    :raises ValueError: it is no certificate.
+    """
+    parsed = x509.load_pem_x509_certificate(certificate.encode())
+    return int(parsed.not_valid_before_utc.timestamp())
+
+
 def due_at(certificate: str) -> float:
     """Return when two thirds of a PEM certificate's life are over, in Unix seconds.
 

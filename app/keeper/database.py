@@ -180,6 +180,21 @@ class Server:
         """Return that one of several hosts which a connection goes to."""
         return replace(self, host=connection.info.host)
 
+    def bound(self) -> Server:
+        """Return the same, without its certificate being verified, which is not valid now.
+
+        SCRAM with channel binding proves both to each other all the same: the server knows the
+        password's verifier, and this TLS connection ends at it.
+        https://www.postgresql.org/docs/17/sasl-authentication.html#SASL-SCRAM-SHA-256
+        """
+        return replace(
+            self,
+            sslmode="require",
+            sslrootcert="",
+            require_auth="scram-sha-256",
+            channel_binding="require",
+        )
+
     def certificate(self) -> bytes:
         """Return the certificate that the server shows to a new connection, in DER.
 

@@ -50,6 +50,8 @@ class Keeper:
         database = None
         if self._plan.administrator_secret:
             database = DatabaseAccess(self._access, self._plan, self.fill_administrator())
+        if database and self._plan.database_certificate:
+            self._certificates.mend(database)
         work = self._work_on_logins(database, asked_for) if database else []
         if self._plan.authority_secret:
             asked = CERTIFICATES in asked_for

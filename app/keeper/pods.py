@@ -140,7 +140,10 @@ class Pods:
         if not self._service:
             return 0
         deadline = time.monotonic() + self._wait_seconds
-        settled = (published or time.time()) + self._service.settle_seconds
+        settle = self._service.settle_seconds
+        age = time.time() - published if published else 0
+        # by a clock that nobody sets: the other one may be put back meanwhile
+        settled = time.monotonic() + min(settle, max(0, settle - age))
         while True:
             try:
                 pods = look()
@@ -148,7 +151,7 @@ class Pods:
                 pods, behind = [], f"{self._service.host} can't be looked up: {error.strerror}"
             else:
                 late = [str(pod) for pod in pods if not has(pod)]
-                if pods and not late and time.time() >= settled:
+                if pods and not late and time.monotonic() >= settled:
                     return len(pods)
                 more = f" and {len(late) - MANY} more" if len(late) > MANY else ""
                 behind = ", ".join(late[:MANY]) + more

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import replace
+from ssl import DER_cert_to_PEM_cert
 from typing import Final
 
 from .access import Access, DatabaseAccess, log_step
@@ -20,14 +22,19 @@ from .certificates import (
     is_due,
     is_for,
     is_signed_by,
+    is_valid_now,
     new_authority,
     new_certificate,
 )
 from .objects import StoredSecret
 from .plan import Contradiction, Plan
 from .pods import Pods, PodsBehind
+from .ring import is_future, number
 
 log = logging.getLogger("app.keeper")
+
+#: The log's words for a certificate that no client accepts.
+INVALID: Final = "the certificate in %s is not valid now: it has ended, or a clock was wrong"
 
 #: Between two looks at what the database serves, in seconds.
 PAUSE: Final = 1.0
@@ -46,6 +53,9 @@ class Certificates:
     def fill(self) -> None:
         """Make the authority, where it is missing, and the certificates that are not as planned.
 
+        What is not valid now, and so of no use to anybody, is renewed here: with such a certificate
+        of the database nothing else can be done.
+
         :raises Contradiction: a Secret holds something else than a certificate.
         """
         stored = self._access.get(self._plan.authority_secret)
@@ -58,10 +68,31 @@ class Certificates:
         _parsed(stored)
         if stored.has("ca.crt"):
             _parsed(stored, "ca.crt")
+        if not is_valid_now(stored.text("tls.crt")):
+            log.warning(INVALID, stored.name)
+            stored = self._new_authority(stored, _trusted(stored), "authority replaced")
         for name, names in self._plan.certificates.items():
             found = self._access.get(name)
             if not found.has("tls.crt", "tls.key", "ca.crt") or not _fits(found, names):
                 self._issue(found, stored, "filled")
+            elif not is_valid_now(found.text("tls.crt")):
+                log.warning(INVALID, name)
+                self._renew(found, stored)
+
+    def mend(self, database: DatabaseAccess) -> None:
+        """Replace what the database serves, if it is not valid now: else nobody can log in.
+
+        :raises PodsBehind: it does not serve what is in its Secret.
+        :raises psycopg.Error: it refuses the administrator.
+        """
+        try:
+            served = DER_cert_to_PEM_cert(database.server().certificate())
+        except (OSError, UnicodeError):
+            return  # it is away, or has no TLS: who needs it waits for it, or says so
+        if not is_valid_now(served):
+            log.warning("the database serves a certificate that is not valid now")
+            stored = self._access.get(self._plan.database_certificate)
+            self._see_database(database, stored, _reload_bound)
 
     def renew(self, asked_for: bool, new_authority_too: bool) -> None:
         """Renew what is at two thirds of its life, or everything.
@@ -166,7 +197,12 @@ class Certificates:
         )
         log_step("certificate seen", started, pods=pods)
 
-    def _see_database(self, database: DatabaseAccess, stored: StoredSecret) -> None:
+    def _see_database(
+        self,
+        database: DatabaseAccess,
+        stored: StoredSecret,
+        reload: Callable[[DatabaseAccess], None] | None = None,
+    ) -> None:
         """Let the database read its files again, until it serves what is in its Secret."""
         started = time.monotonic()
         expected = der(stored.text("tls.crt"))
@@ -174,7 +210,7 @@ class Certificates:
             try:
                 if database.server().certificate() == expected:
                     break
-                self._access.retry(lambda: _reload(database), "the database")
+                self._access.retry(lambda: (reload or _reload)(database), "the database")
             except OSError:
                 pass  # it is away for a moment; the time is limited all the same
             if time.monotonic() - started > self._access.wait_seconds:
@@ -187,9 +223,15 @@ class Certificates:
 
     def _forget_old_authority(self, stored: StoredSecret) -> None:
         """Trust the current authority alone, once whoever keeps a copy had time to follow."""
-        made = stored.notes.get("made", "")
-        is_over = made.isdigit() and int(made) + self._plan.session_lifetime <= time.time()
-        if is_over and _trusted(stored) != stored.text("tls.crt"):
+        if _trusted(stored) == stored.text("tls.crt"):
+            return
+        made = number(stored.notes.get("made", ""))
+        if is_future(made):
+            log.warning(
+                "the Secret %s has a time in the future: it counts from now on", stored.name
+            )
+            self._access.patch(stored, {}, {"made": str(int(time.time()))})
+        elif made and made + self._plan.session_lifetime <= time.time():
             self._trust(
                 self._patch(stored, {"ca.crt": stored.text("tls.crt")}, "old authority dropped")
             )
@@ -239,3 +281,8 @@ def _no_certificate(name: str) -> Contradiction:
 def _reload(database: DatabaseAccess) -> None:
     with database.administer() as administration:
         administration.reload_configuration()
+
+
+def _reload_bound(database: DatabaseAccess) -> None:
+    with closing(database.server().bound().connect(database.administrator)) as connection:
+        connection.execute("SELECT pg_reload_conf()")

@@ -13,6 +13,10 @@ from ..secret_files import Secret
 #: What is noted of a value that is yet to be used.
 COMING: Final = "coming"
 
+#: By how much clocks may differ, in seconds. A time that is further ahead was written by a clock
+#: that was wrong, and counts for nothing: or else it would hold everything up until then.
+CLOCK_TOLERANCE: Final = 300
+
 
 @dataclass(frozen=True)
 class Fallback:
@@ -38,7 +42,7 @@ class Ring:
             # somebody else wrote them: each stays for a whole session lifetime from now on
             return cls(current, tuple(Fallback(one, int(time.time())) for one in others))
         fallbacks = (
-            Fallback(one, None if when == COMING else number(when) or int(time.time()))
+            Fallback(one, None if when == COMING else _past(number(when)) or int(time.time()))
             for one, when in zip(others, since, strict=True)
         )
         return cls(current, tuple(fallbacks))
@@ -80,6 +84,15 @@ class Ring:
 
     def _used(self) -> tuple[Fallback, ...]:
         return tuple(one for one in self.fallbacks if one.since is not None)
+
+
+def is_future(when: float) -> bool:
+    """Tell whether a time that was written down, in Unix seconds, is yet to come."""
+    return when > time.time() + CLOCK_TOLERANCE
+
+
+def _past(when: int) -> int:
+    return 0 if is_future(when) else when
 
 
 def number(text: str) -> int:

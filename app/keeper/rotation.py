@@ -18,7 +18,8 @@ from .fill import let_in, login_of, new_key, new_password
 from .objects import StoredSecret
 from .plan import DATABASE, SESSION, Plan
 from .pods import Pods, PodsBehind
-from .state import ANNOUNCED, IDLE, PROMOTED, SESSION_KEY, State, note_of
+from .ring import is_future
+from .state import ANNOUNCED, IDLE, PROMOTED, SESSION_KEY, State, note_of, times_ahead
 
 log = logging.getLogger("app.keeper")
 
@@ -48,6 +49,12 @@ class Rotation:
         :raises PodsBehind: a pod does not take what was published; both logins stay valid.
         :raises Conflict: somebody else changed the Secret.
         """
+        if ahead := times_ahead(self._access.get(self._plan.service_secret)):
+            log.warning(
+                "the Secret %s has times in the future, from a clock that was wrong: %s. "
+                "They count for nothing, and what they date is rotated",
+                *(self._plan.service_secret, ", ".join(ahead)),
+            )
         if not is_accepted:
             log.warning("the database refuses the password in the Secret: a new one is made")
             self._announce({DATABASE})
@@ -77,12 +84,15 @@ class Rotation:
         elif any(
             stored.notes.get(note_of(name), "") != ring.note for name, ring in state.rings.items()
         ):
-            self._access.patch(stored, {}, state.notes())  # written by hand: their time begins now
+            # written by hand, or by a clock that was wrong: their time begins now
+            self._access.patch(stored, {}, state.notes())
 
     def _due(self) -> set[str]:
         state = State.of(self._access.get(self._plan.service_secret))
+        if is_future(state.generation):
+            return set(state.made)
         oldest = time.time() - self._plan.interval
-        return {part for part, when in state.made.items() if when <= oldest}
+        return {part for part, when in state.made.items() if when <= oldest or is_future(when)}
 
     def _announce(self, parts: set[str]) -> None:
         self._access.retry(lambda: self._prepare_and_announce(parts), "the database")

@@ -194,6 +194,11 @@ def _about_ages(facts: Facts, now: datetime) -> Iterator[Finding]:
     if not facts["generation"]:
         yield Finding("the secrets are not made yet: the keeper fills them")
         return
+    if ahead := facts.get("times_ahead"):
+        yield Finding(
+            f"times in the future, from a clock that was wrong: {', '.join(ahead)}; the keeper's "
+            "next run rotates what they date"
+        )
     for part, name in AGEING.items():
         if part in facts:
             yield from _overdue(f"the {name}'s rotation", _time(facts[part]["due"]), now)
@@ -205,6 +210,9 @@ def _about_certificates(facts: Facts, now: datetime) -> Iterator[Finding]:
             yield Finding(f"the certificate {name} {one.get('problem', 'is empty')}")
         elif now >= _time(one["ends"]):
             yield Finding(f"the certificate {name} ended {_ago(one['ends'], now)}")
+        elif "begins" in one and now < _time(one["begins"]):
+            begins = _coming(one["begins"], now)
+            yield Finding(f"the certificate {name} is not valid before {begins}: a clock was wrong")
         else:
             yield from _overdue(f"the renewal of {name}", _time(one["due"]), now)
 

@@ -14,7 +14,7 @@ from typing import Final
 from ..secret_files import Secret
 from .objects import StoredSecret
 from .plan import DATABASE, SESSION
-from .ring import Ring, number
+from .ring import Ring, is_future, number
 
 #: No rotation is under way.
 IDLE: Final = ""
@@ -76,8 +76,12 @@ class State:
         return replace(self, rings={name: turn(ring) for name, ring in self.rings.items()})
 
     def next_generation(self) -> int:
-        """Return a number for the next generation: the time, and more than the last one."""
-        return max(int(time.time()), self.generation + 1)
+        """Return a number for the next generation: the time, and more than the last one.
+
+        After one of the future it is the time: pods compare numbers for being the same alone.
+        """
+        now = int(time.time())
+        return now if is_future(self.generation) else max(now, self.generation + 1)
 
     def published(self) -> State:
         """Return the state with the number of a new generation."""
@@ -103,6 +107,20 @@ class State:
             **{f"{part}-made": str(when) for part, when in self.made.items()},
             **{note_of(name): ring.note for name, ring in self.rings.items()},
         }
+
+
+def times_ahead(stored: StoredSecret) -> list[str]:
+    """Return the names of the notes, and GENERATION, that say a time which is yet to come."""
+    times = {
+        name: value
+        for name, value in stored.notes.items()
+        if name.endswith("-made") or name == NOTE or name.startswith(f"{NOTE}-")
+    }
+    if stored.has("GENERATION"):
+        times["GENERATION"] = stored.text("GENERATION")
+    return sorted(
+        name for name, text in times.items() if any(is_future(number(t)) for t in text.split(","))
+    )
 
 
 def note_of(name: str) -> str:

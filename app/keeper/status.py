@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from ..secret_files import Redactor
 from .access import Access
-from .certificates import due_at, expires_at
+from .certificates import begins_at, due_at, expires_at
 from .objects import SecretObjects, StoredSecret
 from .plan import PARTS, Plan
 from .pods import Pod, Pods
-from .state import IDLE, SESSION_KEY, State
+from .state import IDLE, SESSION_KEY, State, times_ahead
 
 #: How long a pod that does not answer is asked again, in seconds: network rules take a few.
 PATIENCE: Final = 10.0
@@ -71,6 +71,7 @@ def _service(stored: StoredSecret, interval: int) -> dict[str, Any]:
             if part in state.made
         },
         "session_keys": {"sign": 1, "verify": len(ring.values) if ring else 1},
+        "times_ahead": times_ahead(stored),
         "role": stored.text("DATABASE_USERNAME") if stored.has("DATABASE_USERNAME") else "",
     }
 
@@ -81,7 +82,11 @@ def _certificate(access: Access, name: str) -> dict[str, str]:
         return {}
     certificate = stored.text("tls.crt")
     try:
-        return {"due": _time(due_at(certificate)), "ends": _time(expires_at(certificate))}
+        return {
+            "begins": _time(begins_at(certificate)),
+            "due": _time(due_at(certificate)),
+            "ends": _time(expires_at(certificate)),
+        }
     except ValueError:
         return {"problem": "holds something else than a certificate"}
 

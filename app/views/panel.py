@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +20,10 @@ PROMOTED: Final = "The new session key signs; the old one verifies until its ses
 FINISHED: Final = (
     "The old session key still verifies, until the sessions that it signed have ended."
 )
+
+#: A generation is the time that it was made. One that is ahead by so many seconds was made by a
+#: clock that was wrong, and is not newer than any.
+CLOCK_TOLERANCE: Final = 300
 
 blueprint = Blueprint("panel", __name__)
 
@@ -76,7 +81,12 @@ def newest_of(pods: Collection[Pod]) -> Pod:
     """Return the pod with the newest secrets; where one has no number, the last to adopt any."""
     if any(pod.generation is None for pod in pods):
         return max(pods, key=lambda pod: pod.adopted_at)
-    return max(pods, key=lambda pod: (pod.generation or 0, pod.adopted_at))
+    return max(pods, key=lambda pod: (_number(pod), pod.adopted_at))
+
+
+def _number(pod: Pod) -> int:
+    generation = pod.generation or 0
+    return generation if generation <= time.time() + CLOCK_TOLERANCE else 0
 
 
 def has_the_same(pod: Pod, other: Pod) -> bool:
@@ -135,7 +145,7 @@ def _seen(
     if published not in told:
         return Step(title, None, "")
     generation = told[published].generation or 0
-    ready = sum((pod.generation or 0) >= generation for pod in pods)
+    ready = sum(pod.generation == generation or _number(pod) >= generation for pod in pods)
     return Step(title, None, f"{ready} of {len(pods)} so far.")
 
 

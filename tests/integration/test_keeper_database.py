@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import resource
 import secrets
@@ -23,7 +22,7 @@ import psutil
 import psycopg
 import pytest
 
-from app.keeper import access, database
+from app.keeper import database
 from app.keeper.__main__ import do
 from app.keeper.database import (
     ADVISORY_LOCK,
@@ -141,54 +140,57 @@ def test_a_login_at_a_stopped_server_has_a_limit_and_is_no_refusal(
         own.server.accepts(own.administrator)
 
 
+class Stop:
+    """Stops the server once, before the keeper sets a password."""
+
+    def __init__(self, own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.problem = ""
+        #: Whether the server goes on when the keeper has given the statement up.
+        self.goes_on = False
+        self._own = own
+        self._stopped: list[psutil.Process] = []
+        set_password = Administration._set_password
+
+        def stop(administration: Administration, login: Login, right: str) -> None:
+            if not self._stopped:
+                administration._connection.limit_seconds = 0.5
+                self._stopped = own.processes()
+                for process in self._stopped:
+                    process.send_signal(signal.SIGSTOP)
+            try:
+                set_password(administration, login, right)
+            except psycopg.OperationalError as error:
+                self.problem = str(error)
+                if self.goes_on:
+                    self.end()
+                raise
+
+        monkeypatch.setattr(Administration, "_set_password", stop)
+
+    def end(self) -> None:
+        self._own.resume(self._stopped)
+
+
 @pytest.fixture
-def stops(own: Own, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[psutil.Process]]:
-    """Stop the server before the keeper sets a password; return its processes once stopped."""
-    stopped: list[psutil.Process] = []
-    set_password = Administration._set_password
-
-    def stop(self: Administration, login: Login, right: str) -> None:
-        if not stopped:
-            stopped.extend(own.processes())
-            for process in stopped:
-                process.send_signal(signal.SIGSTOP)
-        set_password(self, login, right)
-
-    monkeypatch.setattr(Administration, "_set_password", stop)
-    monkeypatch.setattr(LimitedConnection, "limit_seconds", 0.5)
-    monkeypatch.setattr(access, "PAUSE", 0.1)
-    monkeypatch.setattr(database, "KEEPALIVES", {**database.KEEPALIVES, "connect_timeout": 2})
-    yield stopped
-    own.resume(stopped)
+def stop(own: Own, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stop]:
+    stop = Stop(own, monkeypatch)
+    yield stop
+    stop.end()
 
 
 def test_a_keeper_whose_server_stops_ends_with_1_and_says_so(
-    plan: Plan, tmp_path: Path, stops: list[psutil.Process], caplog: pytest.LogCaptureFixture
+    plan: Plan, tmp_path: Path, stop: Stop, caplog: pytest.LogCaptureFixture
 ) -> None:
     command = Namespace(command="run")
     assert do(command, lambda: FolderSecrets(tmp_path), plan, Redactor()) == 1
-    assert stops
-    assert "the database did not answer within 0.5 s" in caplog.text
+    assert stop.problem == "the database did not answer within 0.5 s: the connection is closed"
+    assert stop.problem in caplog.text
 
 
-def test_a_keeper_waits_for_a_server_that_goes_on(
-    own: Own, plan: Plan, tmp_path: Path, stops: list[psutil.Process]
-) -> None:
-    class Continue(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if "waiting for the database: the database did not answer" in record.getMessage():
-                own.resume(stops)
-
-    handler, logger = Continue(logging.INFO), logging.getLogger("app.keeper")
-    level = logger.level
-    logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
-    try:
-        Keeper(FolderSecrets(tmp_path), replace(plan, wait_seconds=60), Redactor()).run()
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-    assert stops
+def test_a_keeper_waits_for_a_server_that_goes_on(plan: Plan, tmp_path: Path, stop: Stop) -> None:
+    stop.goes_on = True
+    Keeper(FolderSecrets(tmp_path), replace(plan, wait_seconds=60), Redactor()).run()
+    assert "did not answer" in stop.problem
     assert FolderSecrets(tmp_path).get("secrets").has("DATABASE_PASSWORD")
 
 

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -1072,6 +1072,149 @@ def test_waits_for_a_database_that_goes_away_between_two_steps(
     release.assert_at_rest()
     assert not release.accepts(old)
     assert pod.knows(cookie)
+
+
+@contextmanager
+def clock_ahead(seconds: float) -> Iterator[None]:
+    """Let the keeper's clock be ahead."""
+    now = time.time
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(time, "time", lambda: now() + seconds)
+        yield
+
+
+def assert_of_now(release: Release) -> None:
+    """Every time that the keeper stored is about now."""
+    state = release.state
+    since = [one.since or 0 for ring in state.rings.values() for one in ring.fallbacks]
+    noted = [int(text) for text in release.stored.notes["fallbacks"].split(",") if text]
+    for when in (state.generation, *state.made.values(), *since, *noted):
+        assert abs(when - time.time()) < 60
+
+
+YEARS = 20 * 365 * 86400
+
+
+def test_after_a_run_whose_clock_was_ahead_everything_is_rotated_at_once(
+    release: Release, pod: Pod, log: Log
+) -> None:
+    first = release.login
+    with clock_ahead(YEARS):
+        release.keep()
+    early = release.stored
+    assert State.of(early).generation > time.time() + YEARS - 60
+    assert log.steps()[-len(STEPS) :] == STEPS
+    old, cookie = release.login, pod.cookie()
+    with pod.in_use() as failures:
+        release.keep()
+    assert failures == []
+    warned = [one for one in log.warnings() if "times in the future" in one]
+    assert len(warned) == 1
+    assert "wrong: GENERATION, database-made, fallbacks, session-made. " in warned[0]
+    assert log.steps() == STEPS
+    release.assert_at_rest()
+    assert_of_now(release)
+    assert release.login.user == first.user
+    assert not release.accepts(old)
+    assert pod.knows(cookie)
+    assert release.stored.text("SECRET_KEY") != early.text("SECRET_KEY")
+    told = [(event, generation) for event, generation, *_ in release.told()]
+    assert [event for event, _ in told] == ["announced", "promoted", "revoked", "rotated"] * 2
+    release.keep()
+    assert log.steps() == []
+    release.keep(session_lifetime=-1)
+    assert release.stored.text("SECRET_KEY_FALLBACKS") == ""
+
+
+@pytest.mark.parametrize("number", range(1, 12))
+def test_a_rotation_that_began_with_the_clock_ahead_is_finished_with_the_time(
+    release: Release, pod: Pod, effects: Effects, number: int
+) -> None:
+    cookie = pod.cookie()
+    points = itertools.count(1)
+    where = ("after patch", "before look", "after _set_password")
+
+    def at(point: str) -> None:
+        if point in where and next(points) == number:
+            raise Killed
+
+    effects.at = at
+    with clock_ahead(YEARS), suppress(Killed):
+        release.keep()
+    effects.at = lambda point: None
+    release.keep()
+    release.assert_at_rest()
+    assert_of_now(release)
+    assert pod.knows(cookie)
+
+
+@pytest.mark.parametrize(
+    ("notes", "values", "expected"),
+    [
+        (["session-made"], [], SESSION_ONLY),
+        (["database-made"], [], DATABASE_ONLY),
+        ([], ["GENERATION"], STEPS),
+        (["fallbacks"], [], []),
+    ],
+)
+def test_a_time_of_the_future_is_wrong_wherever_it_stands(
+    release: Release,
+    pod: Pod,
+    log: Log,
+    notes: list[str],
+    values: list[str],
+    expected: list[str],
+) -> None:
+    ahead = str(int(time.time()) + 400)
+    old = {"SECRET_KEY_FALLBACKS": "an-old-key-of-32-bytes-5d0b7c1f9ae2483602"}
+    release.write(old, {"fallbacks": "1700000000"})
+    release.keep(session_lifetime=10**9)
+    log.steps()
+    release.write(dict.fromkeys(values, ahead), dict.fromkeys(notes, ahead))
+    release.keep(session_lifetime=10**9)
+    assert log.steps() == expected
+    release.assert_at_rest()
+    assert (
+        "fallbacks" not in notes or abs(int(release.stored.notes["fallbacks"]) - time.time()) < 60
+    )
+    version = release.stored.version
+    release.keep(session_lifetime=10**9)
+    assert release.stored.version == version
+
+
+def test_a_clock_that_is_ahead_by_less_than_the_tolerance_is_right(
+    release: Release, pod: Pod, log: Log
+) -> None:
+    with clock_ahead(290):
+        release.keep(*BOTH)
+    log.steps()
+    version = release.stored.version
+    release.keep()
+    assert (log.warnings(), log.steps()) == ([], [])
+    assert release.stored.version == version
+
+
+def test_a_rotation_needs_two_connections_at_once(
+    release: Release, pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As docs/rotation.md says."""
+    opened: list[psycopg.Connection] = []
+    most = 0
+    connect = Server.connect
+
+    def count(server: Server, login: Login, name: str = "") -> psycopg.Connection:
+        nonlocal most
+        opened.append(connect(server, login, name))
+        most = max(most, sum(not one.closed for one in opened))
+        return opened[-1]
+
+    monkeypatch.setattr(Server, "connect", count)
+    release.keep(*BOTH)
+    assert len(opened) > 10
+    assert most == 2
+    page = Path(__file__).parents[2] / "docs" / "rotation.md"
+    assert "The keeper needs two connections" in page.read_text("utf-8")
+    assert all(one.closed for one in opened)
 
 
 def test_what_a_killed_keeper_prepared_is_locked_by_the_next(

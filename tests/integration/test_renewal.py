@@ -11,10 +11,10 @@ import ssl
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import pytest
 
 import app.metrics
 from app.keeper import certificates, pods, renewal
-from app.keeper.access import Access
+from app.keeper.access import Access, DatabaseAccess
 from app.keeper.certificates import CLOCK_SKEW, der, is_signed_by
 from app.keeper.database import SSL_REQUEST, Login, Server
 from app.keeper.folder_secrets import FolderSecrets
@@ -556,4 +556,90 @@ def test_a_certificate_of_somebody_else_is_replaced(release: Release) -> None:
     data = {"tls.crt": pair.certificate, "tls.key": pair.key, "ca.crt": other.certificate}
     release.objects.patch(release.objects.get(TLS), data)
     release.run()
+    release.is_consistent()
+
+
+def with_clock_ahead(ahead: timedelta) -> type[datetime]:
+    """Return a `datetime` whose clock is ahead, or behind."""
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Clock:
+            return cls.fromtimestamp((datetime.now(tz) + ahead).timestamp(), tz)
+
+    return Clock
+
+
+@pytest.mark.parametrize(
+    ("emptied", "ahead"),
+    [
+        ([DATABASE_TLS], timedelta(minutes=10)),
+        ([DATABASE_TLS, TLS], timedelta(days=400)),
+        (SECRETS, timedelta(days=40 * 365)),
+        ([DATABASE_TLS, TLS], timedelta(days=-400)),
+    ],
+)
+def test_what_is_not_valid_now_is_renewed_and_served_though_the_keeper_can_not_verify_it(
+    release: Release,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    emptied: Iterable[str],
+    ahead: timedelta,
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(certificates, "datetime", with_clock_ahead(ahead))
+        for name in emptied:
+            (release.root / name / "..data" / "tls.crt").unlink()
+        release.fill()
+    release.reload()
+    caplog.clear()
+    before = release.versions()
+    server = replace(release.plan.server, sslrootcert=str(release.pods[0].authorities))
+    with pytest.raises(psycopg.OperationalError, match="certificate verify failed"):
+        server.connect(release.administrator)
+    # this PostgreSQL has no TLS of its own, and so no channel to bind to
+    bound = Server.bound
+    monkeypatch.setattr(
+        Server, "bound", lambda self: replace(bound(self), channel_binding="prefer")
+    )
+    release.run()
+    changed = {name for name, version in release.versions().items() if version != before[name]}
+    # a new authority is trusted by all
+    assert changed == {*emptied} if AUTHORITY not in emptied else {*SECRETS}
+    warned = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert warned == [
+        *(
+            f"the certificate in {name} is not valid now: it has ended, or a clock was wrong"
+            for name in SECRETS
+            if name in emptied
+        ),
+        "the database serves a certificate that is not valid now",
+    ]
+    release.is_consistent()
+    version = release.versions()
+    release.run()
+    assert release.versions() == version
+
+
+def test_a_server_that_is_not_verified_must_bind_the_channel(release: Release) -> None:
+    """Somebody in between, as here the TLS in front of the database, is not believed."""
+    access = Access(release.objects, Redactor(), 0)
+    database = DatabaseAccess(access, release.plan, release.administrator)
+    with pytest.raises(psycopg.OperationalError, match="channel binding"):
+        renewal._reload_bound(database)
+
+
+def test_a_time_of_the_future_does_not_keep_an_old_authority_trusted(
+    release: Release, caplog: pytest.LogCaptureFixture
+) -> None:
+    release.rotate(new_authority=True)
+    new = release.text(AUTHORITY)
+    ahead = {"made": str(int(time.time()) + 400)}
+    release.objects.patch(release.objects.get(AUTHORITY), {}, ahead)
+    release.run(session_lifetime=0)
+    assert release.text(TLS, "ca.crt") != new
+    assert abs(int(release.objects.get(AUTHORITY).notes["made"]) - time.time()) < 60
+    assert "has a time in the future" in caplog.text
+    release.run(session_lifetime=0)
+    assert release.text(TLS, "ca.crt") == new
     release.is_consistent()

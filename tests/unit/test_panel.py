@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -49,6 +50,16 @@ def pod(
     adopted_at: datetime = BEGIN,
 ) -> Pod:
     return Pod(name, generation, role, 1, refused, adopted_at, BEGIN)
+
+
+def test_a_generation_of_the_future_is_not_the_newest() -> None:
+    """The keeper's clock was wrong, and it goes on with the time."""
+    early, late = pod("a", 4_000_000_000), pod("b", 1_700_000_000)
+    late_events = [replace(BOTH[0], generation=1_700_000_000)]
+    assert newest_of([early, late]) == late
+    assert newest_of([early]) == early
+    assert done(late_events, early, late)[-1].endswith(": 1 of 2 so far.")
+    assert done([replace(BOTH[0], generation=4_000_000_000)], early)[-1].endswith("1 of 1 so far.")
 
 
 def done(events: list[Event], *pods: Pod) -> list[str]:

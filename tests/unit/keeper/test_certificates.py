@@ -7,7 +7,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -31,6 +31,7 @@ from app.keeper.certificates import (
     is_due,
     is_for,
     is_signed_by,
+    is_valid_now,
     new_authority,
     new_certificate,
 )
@@ -201,3 +202,27 @@ def test_an_authority_with_a_locked_key_signs_nothing() -> None:
     locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x"))
     with pytest.raises(ValueError, match="the certificate authority's key"):
         new_certificate(KeyPair(AUTHORITY.certificate, locked.decode()), ["localhost"])
+
+
+@pytest.mark.parametrize(
+    ("ahead", "is_valid"),
+    [
+        (timedelta(0), True),
+        (CLOCK_SKEW - timedelta(seconds=5), True),
+        (CLOCK_SKEW + timedelta(seconds=5), False),
+        (timedelta(days=-364), True),
+        (timedelta(days=-366), False),
+    ],
+)
+def test_is_valid_from_its_begin_to_its_end(
+    monkeypatch: pytest.MonkeyPatch, ahead: timedelta, is_valid: bool
+) -> None:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Clock:
+            return cls.fromtimestamp((datetime.now(tz) + ahead).timestamp(), tz)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(certificates, "datetime", Clock)
+        pair = new_certificate(AUTHORITY, ["localhost"])
+    assert is_valid_now(pair.certificate) is is_valid

@@ -367,6 +367,20 @@ def test_all_good_pods_are_looked_at_until_they_have_settled(cluster: Cluster) -
     assert time.time() - started >= 0.4
 
 
+def test_a_clock_that_is_put_back_meanwhile_does_not_hold_it_up(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.add(says(answer(7e9)))
+    started, now = time.monotonic(), time.time
+
+    def put_back() -> float:
+        return now() + (0 if time.monotonic() > started + 0.2 else 1e9)
+
+    monkeypatch.setattr(time, "time", put_back)
+    assert pods_of(cluster, settle_seconds=0.4).wait_for_generation(7_000_000_000) == 1
+    assert time.monotonic() - started < 10
+
+
 def test_what_was_published_long_ago_has_settled(cluster: Cluster) -> None:
     cluster.add(says(answer(1_700_000_000)))
     started = time.time()

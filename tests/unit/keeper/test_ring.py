@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from app.keeper.ring import Fallback, Ring
+from app.keeper.ring import CLOCK_TOLERANCE, Fallback, Ring
 from app.secret_files import Secret
 
 
@@ -76,6 +76,14 @@ def test_values_of_another_number_than_noted_were_written_by_hand_and_stay(note:
 @pytest.mark.parametrize("nonsense", ["yesterday", "-1", "1.5", "²", " 1", "1\n", "9" * 12])
 def test_a_time_that_makes_no_sense_is_now(nonsense: str) -> None:
     (one,) = ring("two", "one", note=nonsense).fallbacks
+    assert is_now(one.since)
+
+
+def test_a_time_of_the_future_is_now_beyond_the_tolerance() -> None:
+    ahead = int(time.time()) + CLOCK_TOLERANCE - 5
+    (one,) = ring("two", "one", note=str(ahead)).fallbacks
+    assert one.since == ahead
+    (one,) = ring("two", "one", note=str(ahead + 10)).fallbacks
     assert is_now(one.since)
 
 

@@ -126,6 +126,14 @@ def never_made(facts: Facts) -> None:
     facts["generation"] = 0
 
 
+def ahead(facts: Facts) -> None:
+    facts["times_ahead"] = ["GENERATION", "session-made"]
+
+
+def not_begun(facts: Facts) -> None:
+    facts["certificates"]["flask-app-tls"]["begins"] = at(hours=1)
+
+
 def ended(facts: Facts) -> None:
     facts["certificates"]["flask-app-tls"] = {"due": at(days=-100), "ends": at(hours=-1)}
 
@@ -159,6 +167,16 @@ def half_deployed(facts: Facts) -> None:
         (not_ready, "the pod pod-2 is not ready"),
         (gone, "no pod of the service is found"),
         (overdue, "the session key's rotation has been due for 3 d 4 h"),
+        (
+            ahead,
+            "times in the future, from a clock that was wrong: GENERATION, session-made; "
+            "the keeper's next run rotates what they date",
+        ),
+        (
+            not_begun,
+            "the certificate flask-app-tls is not valid before "
+            "2026-11-26 06:00:00 UTC (in 1 h): a clock was wrong",
+        ),
         (never_made, "the secrets are not made yet: the keeper fills them"),
         (ended, "the certificate flask-app-tls ended 2026-11-26 04:00:00 UTC (1 h ago)"),
         (not_renewed, "the renewal of flask-app-tls has been due for 2 h"),

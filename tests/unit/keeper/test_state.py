@@ -13,18 +13,19 @@ from hypothesis import strategies as st
 
 from app.keeper.objects import NO_NOTES, StoredSecret
 from app.keeper.plan import DATABASE, SESSION
-from app.keeper.ring import Fallback, Ring
-from app.keeper.state import ANNOUNCED, IDLE, PROMOTED, SESSION_KEY, State
+from app.keeper.ring import Fallback, Ring, is_future
+from app.keeper.state import ANNOUNCED, IDLE, PROMOTED, SESSION_KEY, State, times_ahead
 from app.secret_files import Secret
 
 #: No time that a keeper writes has more digits.
 LAST = 10**11 - 1
 
 times = st.integers(1, LAST)
+past = st.integers(1, int(time.time()))
 keys = st.text(string.ascii_letters + string.digits + "-_", min_size=1).map(
     lambda text: Secret("SECRET_KEY_FALLBACKS", text)
 )
-fallbacks = st.lists(st.builds(Fallback, keys, st.none() | times), max_size=4).map(tuple)
+fallbacks = st.lists(st.builds(Fallback, keys, st.none() | past), max_size=4).map(tuple)
 rings = st.builds(Ring, keys, fallbacks)
 states = st.builds(
     State,
@@ -51,11 +52,33 @@ def test_what_was_written_is_read(state: State) -> None:
 
 
 @given(states)
-def test_the_next_generation_is_always_another_and_grows(state: State) -> None:
+def test_the_next_generation_is_always_another_and_grows_from_the_past(state: State) -> None:
     following = state.published()
-    assert following.generation > state.generation
+    assert following.generation != state.generation
+    assert (following.generation > state.generation) is not is_future(state.generation)
     assert following.published().generation > following.generation
     assert replace(following, generation=state.generation) == state
+
+
+@pytest.mark.parametrize(("ahead", "is_kept"), [(290, True), (310, False), (10**9, False)])
+def test_after_a_generation_of_the_future_comes_the_time(ahead: int, is_kept: bool) -> None:
+    generation = int(time.time()) + ahead
+    following = State.of(stored({"GENERATION": str(generation)})).next_generation()
+    assert following == generation + 1 if is_kept else is_now(following)
+
+
+def test_times_of_the_future_are_named() -> None:
+    ahead = str(int(time.time()) + 310)
+    notes = {
+        "session-made": ahead,
+        "database-made": "1700000000",
+        "fallbacks": f"coming,1700000000,{ahead}",
+        "fallbacks-INVITE_KEY": ahead,
+        "role": ahead,
+    }
+    names = ["GENERATION", "fallbacks", "fallbacks-INVITE_KEY", "session-made"]
+    assert times_ahead(stored({"GENERATION": ahead, "SECRET_KEY": ahead}, notes)) == names
+    assert times_ahead(stored({"GENERATION": "1700000000"}, {"session-made": "yesterday"})) == []
 
 
 def test_a_generation_is_the_time_where_that_is_more() -> None:
