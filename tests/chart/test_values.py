@@ -803,7 +803,18 @@ ROWS = [
         ",".join([*NAMES, "localhost", "127.0.0.1", "a.example.org"]),
     ),
     *(
-        Row("tls.extraNames", ["a.org", "192.0.2.7", "::7"], CERTIFICATE, path, expected, ISSUED)
+        Row(name, value, DEPLOYMENT, f"{CONTAINER}.env[TRUSTED_HOSTS].value", expected, base)
+        for name, value, expected, base in (
+            ("tls.extraNames", ["*.a.org"], f"{IN_CLUSTER},.a.org", {}),
+            ("ingress.hosts", [{"host": "b.org"}], f"{IN_CLUSTER},b.org", INGRESSED),
+            ("httpRoute.hostnames", ["c.org"], f"{IN_CLUSTER},c.org", ROUTED),
+            ("service.type", "NodePort", None, {}),
+        )
+    ),
+    *(
+        Row("tls.extraNames", ["a.org", "192.0.2.7", "::7"], CERTIFICATE, path, expected, base)
+        # an IPv6 address can't be among the trusted hosts
+        for base in (ISSUED | {"trustedHosts": []},)
         for path, expected in (
             ("spec.dnsNames", [*NAMES, "localhost", "a.org"]),
             ("spec.ipAddresses", ["127.0.0.1", "192.0.2.7", "::7"]),
