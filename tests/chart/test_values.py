@@ -136,6 +136,8 @@ SCALED = {"autoscaling.enabled": True}
 INGRESSED = {"ingress.enabled": True, "ingress.hosts": [{"host": "a.example.org"}]}
 ROUTED = {"httpRoute.enabled": True, "httpRoute.parentRefs": [{"name": "public"}]}
 ISSUED = {"tls.source": "cert-manager"}
+#: An IPv6 address can't be among the trusted hosts.
+UNLISTED = ISSUED | {"trustedHosts": []}
 BY_ISSUER = ISSUED | {"tls.certManager.issuerRef.name": "letsencrypt"}
 MONITORED = {"monitoring.serviceMonitor.enabled": True}
 OF_SOMEBODY = {"secrets.source": "existing", "secrets.existingSecret": "shop"}
@@ -812,9 +814,7 @@ ROWS = [
         )
     ),
     *(
-        Row("tls.extraNames", ["a.org", "192.0.2.7", "::7"], CERTIFICATE, path, expected, base)
-        # an IPv6 address can't be among the trusted hosts
-        for base in (ISSUED | {"trustedHosts": []},)
+        Row("tls.extraNames", ["a.org", "192.0.2.7", "::7"], CERTIFICATE, path, expected, UNLISTED)
         for path, expected in (
             ("spec.dnsNames", [*NAMES, "localhost", "a.org"]),
             ("spec.ipAddresses", ["127.0.0.1", "192.0.2.7", "::7"]),
