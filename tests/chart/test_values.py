@@ -137,7 +137,7 @@ INGRESSED = {"ingress.enabled": True, "ingress.hosts": [{"host": "a.example.org"
 ROUTED = {"httpRoute.enabled": True, "httpRoute.parentRefs": [{"name": "public"}]}
 ISSUED = {"tls.source": "cert-manager"}
 #: An IPv6 address can't be among the trusted hosts.
-UNLISTED = ISSUED | {"trustedHosts": []}
+UNLISTED: Flat = ISSUED | {"trustedHosts": []}
 BY_ISSUER = ISSUED | {"tls.certManager.issuerRef.name": "letsencrypt"}
 MONITORED = {"monitoring.serviceMonitor.enabled": True}
 OF_SOMEBODY = {"secrets.source": "existing", "secrets.existingSecret": "shop"}
