@@ -136,6 +136,8 @@ SCALED = {"autoscaling.enabled": True}
 INGRESSED = {"ingress.enabled": True, "ingress.hosts": [{"host": "a.example.org"}]}
 ROUTED = {"httpRoute.enabled": True, "httpRoute.parentRefs": [{"name": "public"}]}
 ISSUED = {"tls.source": "cert-manager"}
+#: An IPv6 address can't be among the trusted hosts.
+UNLISTED: Flat = ISSUED | {"trustedHosts": []}
 BY_ISSUER = ISSUED | {"tls.certManager.issuerRef.name": "letsencrypt"}
 MONITORED = {"monitoring.serviceMonitor.enabled": True}
 OF_SOMEBODY = {"secrets.source": "existing", "secrets.existingSecret": "shop"}
@@ -803,7 +805,16 @@ ROWS = [
         ",".join([*NAMES, "localhost", "127.0.0.1", "a.example.org"]),
     ),
     *(
-        Row("tls.extraNames", ["a.org", "192.0.2.7", "::7"], CERTIFICATE, path, expected, ISSUED)
+        Row(name, value, DEPLOYMENT, f"{CONTAINER}.env[TRUSTED_HOSTS].value", expected, base)
+        for name, value, expected, base in (
+            ("tls.extraNames", ["*.a.org"], f"{IN_CLUSTER},.a.org", {}),
+            ("ingress.hosts", [{"host": "b.org"}], f"{IN_CLUSTER},b.org", INGRESSED),
+            ("httpRoute.hostnames", ["c.org"], f"{IN_CLUSTER},c.org", ROUTED),
+            ("service.type", "NodePort", None, {}),
+        )
+    ),
+    *(
+        Row("tls.extraNames", ["a.org", "192.0.2.7", "::7"], CERTIFICATE, path, expected, UNLISTED)
         for path, expected in (
             ("spec.dnsNames", [*NAMES, "localhost", "a.org"]),
             ("spec.ipAddresses", ["127.0.0.1", "192.0.2.7", "::7"]),

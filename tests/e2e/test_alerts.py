@@ -152,6 +152,25 @@ def test_nobody_rotated(cluster: Cluster, tmp_path: Path, follow: Follow) -> Non
     history.check(tmp_path)
 
 
+def test_a_clock_was_ahead_when_secrets_were_made(
+    cluster: Cluster, history: History, follow: Follow
+) -> None:
+    ahead = int(time.time()) + 2 * 3600
+    with (
+        changed(cluster, "flask-app-secrets", GENERATION=str(ahead)),
+        follow("SecretsFromTheFuture") as section,
+    ):
+        wait_until(lambda: all_tell(cluster, "secrets_generation", ahead), "a pod is behind")
+        history.scrape(10)
+        history.expect(SecretsFromTheFuture=[{}])
+        shown = section.see()
+        assert told(shown, "secrets_generation") == dict.fromkeys(cluster.pods("service"), ahead)
+        assert re.search(r"^NAME .* NODE ", shown, re.MULTILINE)
+        assert "rotated" in section.do()
+        section.over(are_of_today)
+    history.well(OVER)
+
+
 def says_of_all(metric: str, value: float | None = None) -> Callable[[str], bool]:
     """Return what tells whether two pods are shown with the same value, or with this one."""
 
@@ -323,6 +342,36 @@ def test_somebody_locked_the_role(cluster: Cluster, follow: Follow) -> None:
             section.over(are_read)
     finally:
         cluster.sql(f"ALTER ROLE {user} LOGIN")
+
+
+BROKEN = 'database_connections_lost_total{reason="broken"}'
+
+
+def lose_everywhere(cluster: Cluster) -> None:
+    """End the service's sessions until every pod has met one that was gone."""
+    before = {pod: cluster.metric(pod, BROKEN) for pod in cluster.pods("service")}
+
+    def have_lost() -> bool:
+        end_sessions(cluster)
+        with suppress(urllib.error.HTTPError):
+            cluster.request("/api/notes")
+        return all(cluster.metric(pod, BROKEN) > count for pod, count in before.items())
+
+    wait_until(have_lost, "a pod keeps its connections")
+
+
+def test_the_database_ends_sessions_again_and_again(
+    cluster: Cluster, history: History, follow: Follow
+) -> None:
+    with follow("DatabaseConnectionsLost") as section:
+        for _ in range(4):
+            lose_everywhere(cluster)
+            history.scrape(4)
+        history.expect(DatabaseConnectionsLost=[{"reason": "broken"}])
+        assert min(told(section.see(), re.escape(BROKEN)).values()) > 0
+        assert "terminating connection due to administrator command" in section.do()
+        section.over(lambda shown: len(told(shown, re.escape(BROKEN))) == 2)
+    history.well(OVER)
 
 
 def test_a_secret_is_logged(cluster: Cluster, history: History, follow: Follow) -> None:
