@@ -33,6 +33,9 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
+SLOW_LIMITS = ("idle", "total")
+LOST_REASONS = ("timeout", "read_only", "broken")
+
 ROLE = ("database_role", "Which role new connections log in as")
 
 
@@ -44,44 +47,37 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         # the keeper finds pods by their addresses, and names them by this
         Info("pod", "Which pod this is", registry=self.registry).info({"pod": socket.gethostname()})
-        self.secrets_generation = Gauge(
+        self.secrets_generation = self._gauge(
             "secrets_generation",
             "When the secrets in use were made, in Unix seconds; 0 where their source does not say",
-            registry=self.registry,
         )
-        self.secrets_refused = Gauge(
+        self.secrets_refused = self._gauge(
             "secrets_refused",
             "1 while a newer generation of the secrets is not taken and the last good one stays, "
             "otherwise 0",
-            registry=self.registry,
         )
-        self.secrets_reloads = Counter(
+        self.secrets_reloads = self._counter(
             "secrets_reloads_total",
             "Attempts to adopt a new generation of the secrets after the start",
-            ["result"],
-            registry=self.registry,
+            result=("adopted", "rejected"),
         )
-        self.log_redactions = Counter(
-            "log_redactions_total",
-            "Secrets that were taken out of log lines",
-            registry=self.registry,
+        self.log_redactions = self._counter(
+            "log_redactions_total", "Secrets that were taken out of log lines"
         )
-        self.database_login_failures = Counter(
-            "database_login_failures_total",
-            "Database connections that could not be opened",
-            registry=self.registry,
+        self.database_login_failures = self._counter(
+            "database_login_failures_total", "Database connections that could not be opened"
         )
-        self.database_connections_lost = Counter(
+        self.database_connections_lost = self._counter(
             "database_connections_lost_total",
             "Times that the database's connections were replaced: the server did not answer "
             "(timeout), takes no writes (read_only), or ended one (broken)",
-            ["reason"],
-            registry=self.registry,
+            reason=LOST_REASONS,
         )
-        for reason in ("timeout", "read_only", "broken"):
-            self.database_connections_lost.labels(reason)  # a counter that is 0 is there
         self.signatures_from_future = self._counter(
             "signatures_from_future_total", "Genuine signatures rejected for a date in the future"
+        )
+        self.http_slow_clients = self._counter(
+            "http_slow_clients_total", "Slow clients that lost their connection", limit=SLOW_LIMITS
         )
         self.http_requests = Counter(
             "http_requests_total",
@@ -95,24 +91,21 @@ class Metrics:
             ["method", "route"],
             registry=self.registry,
         )
-        self.http_slow_clients = Counter(
-            "http_slow_clients_total",
-            "Connections that were closed since the client sent or read too slowly",
-            ["limit"],
-            registry=self.registry,
-        )
-        for limit in ("idle", "total"):
-            self.http_slow_clients.labels(limit)  # a counter that is 0 is there
-
         self._of_labels: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
 
-    def _counter(self, name: str, description: str) -> Counter:
-        return Counter(name, description, registry=self.registry)
+    def _gauge(self, name: str, description: str) -> Gauge:
+        return Gauge(name, description, registry=self.registry)
+
+    def _counter(self, name: str, description: str, **labels: Iterable[str]) -> Counter:
+        """Make a counter; with a label, each of its values is there from the start, as 0."""
+        counter = Counter(name, description, [*labels], registry=self.registry)
+        for values in labels.values():
+            for value in values:
+                counter.labels(value)
+        return counter
 
     def watch(self, store: SecretStore, redactor: Redactor) -> None:
         """Tell what is in use, and count what happens to the secrets."""
-        for result in ("adopted", "rejected"):
-            self.secrets_reloads.labels(result)  # a counter that is 0 is there
         # a scrape looks for a newer generation, too: a pod without requests shows what it has
         self.secrets_generation.set_function(lambda: store.current().generation or 0)
         self.secrets_refused.set_function(lambda: _has_refused(store))
@@ -123,18 +116,16 @@ class Metrics:
 
     def watch_authorities(self, file: Path) -> None:
         """Tell until when the database's certificate can be verified with what is in `file`."""
-        Gauge(
+        self._gauge(
             "database_ca_expiry_timestamp_seconds",
             "The end of the last certificate authority that the database is verified with",
-            registry=self.registry,
         ).set_function(lambda: _last_end(file))
 
     def watch_certificate(self, file: Path) -> None:
         """Tell until when the service's own certificate, which is in `file`, is valid."""
-        Gauge(
+        self._gauge(
             "tls_certificate_expiry_timestamp_seconds",
             "The end of the certificate that the service serves",
-            registry=self.registry,
         ).set_function(lambda: _end_of_first(file))
 
     def measure(self, app: Flask) -> None:

@@ -10,9 +10,9 @@ import socket
 import ssl
 import subprocess
 import sys
-import urllib.error
 import threading
 import time
+import urllib.error
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
@@ -523,7 +523,7 @@ def test_slow_clients_hold_up_nobody_and_are_disconnected(
 
 
 def test_an_answer_that_ends_the_connection_holds_up_nobody(strict: dict[bool, Service]) -> None:
-    """gunicorn waits 2 s for the client to close it, too: in a thread, not in its main loop."""
+    """Gunicorn waits 2 s for the client to close it, too: in a thread, not in its main loop."""
     service = strict[False]
     with ExitStack() as stack:
         for _ in range(SLOW_CLIENTS):

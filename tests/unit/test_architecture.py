@@ -20,11 +20,13 @@ USES: dict[str, set[str]] = {
     "session": {"secret_files"},
     "tls": {"secret_files"},
     "logs": {"secret_files"},
+    "management": set(),
     "metrics": {"secret_files"},
+    "worker": set(),
     "connection": {"secret_files", "settings"},
     "database": {"connection", "secret_files", "settings"},
     "journal": {"secret_files", "database"},
-    "views": {"secret_files", "database", "journal"},
+    "views": {"secret_files", "database", "journal", "management"},
 }
 #: What puts them together.
 TOP = {"__init__", "wsgi", "gunicorn.conf"}

@@ -37,7 +37,7 @@ LAYERS = (
     ("keys",),
     ("settings",),
     ("connection",),
-    ("database", "logs", "metrics", "session", "tls"),
+    ("database", "logs", "management", "metrics", "session", "tls", "worker"),
     ("journal",),
     ("views",),
     ("app",),
@@ -48,6 +48,8 @@ LAYERS = (
 STANDS_ELSEWHERE = {
     "app/keys.py": "tests/unit/test_settings.py",
     "app/gunicorn.conf.py": "tests/integration/test_gunicorn.py",
+    "app/management.py": "tests/integration/test_health_and_status.py",
+    "app/worker.py": "tests/integration/test_gunicorn.py",
     "app/wsgi.py": "tests/integration/test_gunicorn.py",
     "app/views/health.py": "tests/integration/test_health_and_status.py",
     "app/views/status.py": "tests/integration/test_health_and_status.py",

@@ -7,13 +7,10 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
-import prometheus_client
 import pytest
 
-import app.metrics
+from app import management
 from app.keeper import certificates, pods
 from app.keeper.certificates import KeyPair, expires_at, new_authority, new_certificate
 from app.keys import KEYS
@@ -28,25 +25,20 @@ END = "database_ca_expiry_timestamp_seconds"
 
 
 @pytest.fixture
-def scrape(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+def scrape() -> Iterator[Callable[..., str]]:
     """Return a function that serves metrics, and asks for them over HTTP."""
-    started: list[tuple[Any, Thread]] = []
-
-    def start(*arguments: Any) -> None:
-        started.append(prometheus_client.start_http_server(*arguments))
+    started: list[management.Server] = []
 
     def scrape(metrics: Metrics, query: str = "") -> str:
-        metrics.serve("127.0.0.1", 0)
-        address = f"http://127.0.0.1:{started[-1][0].server_port}/metrics{query}"
+        started.append(management.start("127.0.0.1", 0, metrics.registry, {}))
+        address = f"http://127.0.0.1:{started[-1].server_address[1]}/metrics{query}"
         with urllib.request.urlopen(address, timeout=10) as found:
             return str(found.read().decode())
 
-    monkeypatch.setattr(app.metrics, "start_http_server", start)
     yield scrape
-    for server, thread in started:
+    for server in started:
         server.shutdown()
         server.server_close()
-        thread.join()
 
 
 def end_of(file: Path) -> float | None:

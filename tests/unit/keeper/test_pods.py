@@ -16,10 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import prometheus_client
 import pytest
 
-import app.metrics
+from app import management
 from app.keeper import pods
 from app.keeper.certificates import der, new_authority, new_certificate
 from app.keeper.plan import Service
@@ -153,23 +152,18 @@ def look(cluster: Cluster) -> list[Pod]:
 
 
 @pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Metrics], int]]:
+def served() -> Iterator[Callable[[Metrics], int]]:
     """Return a function that serves metrics as the service does, and returns the port."""
-    started: list[tuple[Any, threading.Thread]] = []
-
-    def start(*arguments: Any) -> None:
-        started.append(prometheus_client.start_http_server(*arguments))
+    started: list[management.Server] = []
 
     def serve(metrics: Metrics) -> int:
-        metrics.serve("127.0.0.1", 0)
-        return int(started[-1][0].server_port)
+        started.append(management.start("127.0.0.1", 0, metrics.registry, {}))
+        return int(started[-1].server_address[1])
 
-    monkeypatch.setattr(app.metrics, "start_http_server", start)
     yield serve
-    for server, thread in started:
+    for server in started:
         server.shutdown()
         server.server_close()
-        thread.join()
 
 
 def test_a_pod_of_the_service_tells_its_name_and_its_generation(
