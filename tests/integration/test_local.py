@@ -358,6 +358,12 @@ def test_a_host_that_is_not_this_machine_is_one_sentence(folder: Path) -> None:
     assert refused(folder, HOST="192.0.2.1").startswith("HOST 192.0.2.1 can't be listened on")
 
 
+def test_a_name_of_the_database_that_makes_roles_too_long_is_one_sentence(folder: Path) -> None:
+    said = refused(folder, DATABASE_NAME="x" * 62)
+    assert said.startswith("DATABASE_NAME must have at most 55 bytes, not 62: ")
+    assert {one.name for one in (folder / ".local").iterdir()} == {"lock"}
+
+
 def test_a_second_one_in_the_same_folder_is_one_sentence(running: Run) -> None:
     assert refused(running.folder).startswith("another `make run` of this folder is at work")
 
