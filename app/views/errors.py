@@ -10,8 +10,10 @@ from flask.typing import ResponseReturnValue
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import (
     BadRequest,
+    ClientDisconnected,
     HTTPException,
     InternalServerError,
+    RequestTimeout,
     ServiceUnavailable,
 )
 
@@ -36,6 +38,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(sqlalchemy.exc.OperationalError, _database_away)
     app.register_error_handler(sqlalchemy.exc.TimeoutError, _database_away)
     app.register_error_handler(ParseException, _unreadable)
+    app.register_error_handler(ClientDisconnected, _incomplete)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
 
@@ -49,6 +52,11 @@ def _invalid_field(error: InvalidField) -> Response:
 def _unreadable(error: ParseException) -> Response:
     """Answer to a malformed chunk, which gunicorn finds as the body is read."""
     return _answer(BadRequest("The body can't be read."))
+
+
+def _incomplete(error: ClientDisconnected) -> Response:
+    """Answer to a body whose rest did not arrive within the limits, or at all."""
+    return _answer(RequestTimeout("The rest of the body did not arrive."))
 
 
 def _database_away(error: sqlalchemy.exc.SQLAlchemyError) -> Response:
