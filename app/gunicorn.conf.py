@@ -9,9 +9,11 @@ import os
 import ssl
 import sys
 from collections.abc import Callable
+from threading import Semaphore
 from typing import Any
 
 from app import management
+from app.database import POOL_SIZE
 from app.logs import is_worth_a_line
 from app.secret_files import forbid_core_dumps
 from app.settings import Settings, SettingsError
@@ -97,7 +99,10 @@ def post_worker_init(worker: Any) -> None:
     """Limit slow clients, and open the management port, in the process that has the metrics."""
     metrics, database = (worker.wsgi.extensions[name] for name in ("metrics", "database"))
     worker.limits = Limits(
-        _settings.client_idle_seconds, _settings.client_total_seconds, metrics.count_slow_client
+        _settings.client_idle_seconds,
+        _settings.client_total_seconds,
+        metrics.count_slow_client,
+        Semaphore(POOL_SIZE),
     )
     management.start_when_free(
         _settings.host, _settings.metrics_port, metrics.registry, health.probes(database)

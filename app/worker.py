@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import errno
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from selectors import EVENT_READ
+from threading import Semaphore
 from typing import Any, Final, TypeVar
 
 from gunicorn import util
@@ -41,7 +43,7 @@ class SlowClient(ConnectionResetError):
 
 @dataclass(frozen=True)
 class Limits:
-    """How long a client may keep a thread waiting."""
+    """How long a client may keep a thread waiting, and how many threads run meanwhile."""
 
     #: At a stretch, in seconds, and for its whole TLS handshake.
     idle_seconds: float
@@ -49,6 +51,8 @@ class Limits:
     total_seconds: float
     #: Called with "idle" or "total" when a client exceeds that limit.
     on_slow: Callable[[str], None]
+    #: Held by a thread that runs, not while it waits for its client.
+    running: Semaphore
 
 
 class ClientSocket:
@@ -59,11 +63,19 @@ class ClientSocket:
 
     def __init__(self, connected: socket.socket, limits: Limits) -> None:
         self.inner = connected
+        self.inner.setblocking(False)
         self._limits = limits
         self._left = limits.total_seconds
+        self._is_slow = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
+
+    def setblocking(self, flag: bool) -> None:
+        """Do nothing: gunicorn would have it wait without a limit."""
+
+    def settimeout(self, seconds: float) -> None:
+        """Do nothing, either."""
 
     def start_request(self) -> None:
         """Give the client its whole time again."""
@@ -72,15 +84,15 @@ class ClientSocket:
     def start_tls(self, config: Any) -> None:
         """Put TLS around the connection."""
         self.inner = ssl_wrap_socket(self.inner, config)
-        self._wait(self.inner.do_handshake)  # type: ignore[attr-defined]
+        self._call(self.inner.do_handshake)  # type: ignore[attr-defined]
 
     def recv(self, size: int) -> bytes:
         """Return what has arrived, at least one byte; none if the client sends no more."""
-        return self._wait(self.inner.recv, size)
+        return self._call(self.inner.recv, size)
 
     def send(self, data: bytes | memoryview) -> int:
         """Send the beginning of `data`, and return how much that was."""
-        return self._wait(self.inner.send, data)
+        return self._call(self.inner.send, data)
 
     def sendall(self, data: bytes) -> None:
         """Send all of `data`."""
@@ -88,21 +100,30 @@ class ClientSocket:
         while rest:
             rest = rest[self.send(rest) :]
 
+    def _call(self, call: Callable[..., Result], *arguments: Any) -> Result:
+        try:
+            return call(*arguments)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return self._wait(call, *arguments)
+
     def _wait(self, call: Callable[..., Result], *arguments: Any) -> Result:
-        if self._left <= 0:
+        if self._is_slow:
             raise SlowClient
         allowed = min(self._limits.idle_seconds, self._left)
         started = time.monotonic()
+        self._limits.running.release()
         try:
-            self.inner.settimeout(allowed)
+            self.inner.settimeout(max(allowed, 0.001))
             return call(*arguments)
         except TimeoutError:
+            self._is_slow = True
             self._limits.on_slow("idle" if allowed < self._left else "total")
-            self._left = 0
             raise SlowClient from None
         finally:
             # only the wait for the client counts, not what the service does in between
             self._left -= time.monotonic() - started
+            self.inner.setblocking(False)
+            self._limits.running.acquire()
 
 
 class Connection(TConn):  # type: ignore[misc]
@@ -155,8 +176,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         gunicorn closes it in the main loop, which waits up to 2 s for the client to close its
         side: it accepts no other client meanwhile.
         """
-        conn.sock.start_request()
-        keep = super().handle(conn)
+        with self.limits.running:
+            conn.sock.start_request()
+            keep = super().handle(conn)
         if not keep:
             conn.close(graceful=True)
         return keep

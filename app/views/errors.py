@@ -10,8 +10,10 @@ from flask.typing import ResponseReturnValue
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import (
     BadRequest,
+    ClientDisconnected,
     HTTPException,
     InternalServerError,
+    RequestTimeout,
     SecurityError,
     ServiceUnavailable,
 )
@@ -40,6 +42,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(sqlalchemy.exc.TimeoutError, _database_away)
     app.register_error_handler(ParseException, _unreadable)
     app.register_error_handler(SecurityError, _untrusted_host)
+    app.register_error_handler(ClientDisconnected, _incomplete)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
 
@@ -68,6 +71,11 @@ def _untrusted_host(error: SecurityError) -> Response:
         "rejected a request for the host %.100r, see TRUSTED_HOSTS", request.headers.get("Host")
     )
     return _answer(BadRequest("The service does not answer requests for this host."))
+
+
+def _incomplete(error: ClientDisconnected) -> Response:
+    """Answer to a body whose rest did not arrive within the limits, or at all."""
+    return _answer(RequestTimeout("The rest of the body did not arrive."))
 
 
 def _database_away(error: sqlalchemy.exc.SQLAlchemyError) -> Response:

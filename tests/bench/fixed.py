@@ -3,7 +3,8 @@
 from sqlalchemy import URL, create_engine
 
 from app import create_app
-from app.database import POOL, libpq_options
+from app.connection import libpq_options
+from app.database import POOL
 from app.secret_files import SecretStore, Snapshot
 from app.session import StoreSessionInterface, TimedSignatures
 from app.settings import Settings

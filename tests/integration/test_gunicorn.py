@@ -487,7 +487,7 @@ def strict(
     }
     try:
         for service in services.values():
-            wait_for(service.listens, "a listening socket")
+            wait_for(lambda service=service: listens(service.metrics_port), "a management port")
         yield services
     finally:
         for service in services.values():
@@ -514,7 +514,10 @@ def test_slow_clients_hold_up_nobody_and_are_disconnected(
         for probe in ("/livez", "/readyz"):
             assert json.loads(service.manage(probe)) == {"status": "ok"}
         expected = Counter({kind.limit: SLOW_CLIENTS} if kind.limit else {})
-        wait_for(lambda: slow_clients(service) - before == expected, "the limit", 20)
+        try:
+            wait_for(lambda: slow_clients(service) - before == expected, "the limit", 10)
+        except AssertionError:
+            print(slow_clients(service) - before); raise
         clients.wait_until_disconnected()
     assert slow_clients(service) - before == expected
     output = service.output.read_text()

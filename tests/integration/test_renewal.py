@@ -23,6 +23,7 @@ import psycopg
 import pytest
 
 import app.metrics
+from app import management
 from app.keeper import certificates, pods, renewal
 from app.keeper.access import Access, DatabaseAccess
 from app.keeper.certificates import CLOCK_SKEW, der, is_signed_by
@@ -159,7 +160,7 @@ class Pod:
         self.metrics_port = ports[1]
         metrics = Metrics()
         metrics.watch_authorities(self.authorities)
-        metrics.serve(address, ports[1])
+        management.start(address, ports[1], metrics.registry, {})
 
     @property
     def authorities(self) -> Path:
