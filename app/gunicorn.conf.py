@@ -9,7 +9,6 @@ import os
 import ssl
 import sys
 from collections.abc import Callable
-from threading import Semaphore
 from typing import Any
 
 from app import management
@@ -102,7 +101,7 @@ def post_worker_init(worker: Any) -> None:
         _settings.client_idle_seconds,
         _settings.client_total_seconds,
         metrics.count_slow_client,
-        Semaphore(POOL_SIZE),
+        POOL_SIZE,
     )
     management.start_when_free(
         _settings.host, _settings.metrics_port, metrics.registry, health.probes(database)

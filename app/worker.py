@@ -11,11 +11,12 @@ import errno
 import socket
 import ssl
 import time
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from selectors import EVENT_READ
-from threading import Semaphore
 from typing import Any, Final, TypeVar
 
 from gunicorn import util
@@ -43,7 +44,7 @@ class SlowClient(ConnectionResetError):
 
 @dataclass(frozen=True)
 class Limits:
-    """How long a client may keep a thread waiting, and how many threads run meanwhile."""
+    """How long a client may keep a thread waiting, and how many requests run meanwhile."""
 
     #: At a stretch, in seconds, and for its whole TLS handshake.
     idle_seconds: float
@@ -51,20 +52,24 @@ class Limits:
     total_seconds: float
     #: Called with "idle" or "total" when a client exceeds that limit.
     on_slow: Callable[[str], None]
-    #: Held by a thread that runs, not while it waits for its client.
-    running: Semaphore
+    #: So many requests run at once, those not counted whose thread waits for its client.
+    running: int
 
 
 class ClientSocket:
     """A connection's socket, plain or TLS, whose calls wait for the client within limits.
 
+    :param add_running: called with -1 before each wait for the client, and with 1 after it.
     :raises SlowClient: (every method) the client exceeded a limit, now or before.
     """
 
-    def __init__(self, connected: socket.socket, limits: Limits) -> None:
+    def __init__(
+        self, connected: socket.socket, limits: Limits, add_running: Callable[[int], None]
+    ) -> None:
         self.inner = connected
         self.inner.setblocking(False)
         self._limits = limits
+        self._add_running = add_running
         self._left = limits.total_seconds
         self._is_slow = False
 
@@ -111,7 +116,7 @@ class ClientSocket:
             raise SlowClient
         allowed = min(self._limits.idle_seconds, self._left)
         started = time.monotonic()
-        self._limits.running.release()
+        self._add_running(-1)
         try:
             self.inner.settimeout(max(allowed, 0.001))
             return call(*arguments)
@@ -123,7 +128,7 @@ class ClientSocket:
             # only the wait for the client counts, not what the service does in between
             self._left -= time.monotonic() - started
             self.inner.setblocking(False)
-            self._limits.running.acquire()
+            self._add_running(1)
 
 
 class Connection(TConn):  # type: ignore[misc]
@@ -155,6 +160,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     limits: Limits
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        # both are of the main loop alone
+        self._running = 0
+        self._backlog: deque[Connection] = deque()
+
     def accept(self, listener: socket.socket) -> None:
         """Accept a connection, and leave it to the main loop until its first byte arrives."""
         try:
@@ -162,7 +173,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         except (BlockingIOError, ConnectionAbortedError):
             return
         accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        sock = ClientSocket(accepted, self.limits)
+        sock = ClientSocket(accepted, self.limits, partial(self.method_queue.defer, self._run))
         connection = Connection(self.cfg, sock, address, listener.getsockname())
         connection.timeout = time.monotonic() + self.limits.idle_seconds
         self.nr_conns += 1
@@ -176,9 +187,27 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         gunicorn closes it in the main loop, which waits up to 2 s for the client to close its
         side: it accepts no other client meanwhile.
         """
-        with self.limits.running:
-            conn.sock.start_request()
-            keep = super().handle(conn)
+        conn.sock.start_request()
+        keep = super().handle(conn)
         if not keep:
+            self.method_queue.defer(self._run, -1)
             conn.close(graceful=True)
+            self.method_queue.defer(self._run, 1)
         return keep
+
+    def enqueue_req(self, conn: Connection) -> None:
+        """Let a thread handle the next request of a connection, once fewer run."""
+        self._backlog.append(conn)
+        self._run(0)
+
+    def finish_request(self, conn: Connection, fs: Future[Any]) -> None:
+        """Wait for the connection's next request, and let the next one in the backlog run."""
+        super().finish_request(conn, fs)
+        self._run(-1)
+
+    def _run(self, change: int) -> None:
+        """Change how many requests run, and start those that may."""
+        self._running += change
+        while self._backlog and self._running < self.limits.running:
+            self._running += 1
+            super().enqueue_req(self._backlog.popleft())
