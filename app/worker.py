@@ -32,6 +32,12 @@ Result = TypeVar("Result")
 SEND_BUFFER_BYTES: Final = 64 * 1024
 
 
+#: A request that runs longer, in seconds, counts as one that waits, as for a database.
+WORK_SECONDS: Final = 0.5
+#: How often that is looked at while requests are queued, in seconds.
+LOOK_SECONDS: Final = 0.1
+
+
 class SlowClient(ConnectionResetError):
     """A client exceeded a limit.
 
@@ -52,24 +58,28 @@ class Limits:
     total_seconds: float
     #: Called with "idle" or "total" when a client exceeds that limit.
     on_slow: Callable[[str], None]
-    #: So many requests run at once, those not counted whose thread waits for its client.
+    #: So many requests run at once, those not counted that wait for their client or for something
+    #: else; see `WORK_SECONDS`.
     running: int
 
 
 class ClientSocket:
     """A connection's socket, plain or TLS, whose calls wait for the client within limits.
 
-    :param add_running: called with -1 before each wait for the client, and with 1 after it.
+    :param on_wait: called with it and True before each wait for the client, and with False after.
     :raises SlowClient: (every method) the client exceeded a limit, now or before.
     """
 
     def __init__(
-        self, connected: socket.socket, limits: Limits, add_running: Callable[[int], None]
+        self,
+        connected: socket.socket,
+        limits: Limits,
+        on_wait: Callable[[ClientSocket, bool], None],
     ) -> None:
         self.inner = connected
         self.inner.setblocking(False)
         self._limits = limits
-        self._add_running = add_running
+        self._on_wait = on_wait
         self._left = limits.total_seconds
         self._is_slow = False
 
@@ -116,7 +126,7 @@ class ClientSocket:
             raise SlowClient
         allowed = min(self._limits.idle_seconds, self._left)
         started = time.monotonic()
-        self._add_running(-1)
+        self._on_wait(self, True)
         try:
             self.inner.settimeout(max(allowed, 0.001))
             return call(*arguments)
@@ -128,7 +138,7 @@ class ClientSocket:
             # only the wait for the client counts, not what the service does in between
             self._left -= time.monotonic() - started
             self.inner.setblocking(False)
-            self._add_running(1)
+            self._on_wait(self, False)
 
 
 class Connection(TConn):  # type: ignore[misc]
@@ -163,7 +173,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         # both are of the main loop alone
-        self._running = 0
+        self._running: dict[ClientSocket, float] = {}
         self._backlog: deque[Connection] = deque()
 
     def accept(self, listener: socket.socket) -> None:
@@ -173,7 +183,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         except (BlockingIOError, ConnectionAbortedError):
             return
         accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        sock = ClientSocket(accepted, self.limits, partial(self.method_queue.defer, self._run))
+        sock = ClientSocket(accepted, self.limits, partial(self.method_queue.defer, self._note))
         connection = Connection(self.cfg, sock, address, listener.getsockname())
         connection.timeout = time.monotonic() + self.limits.idle_seconds
         self.nr_conns += 1
@@ -190,24 +200,40 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         conn.sock.start_request()
         keep = super().handle(conn)
         if not keep:
-            self.method_queue.defer(self._run, -1)
+            self.method_queue.defer(self._note, conn.sock, True)
             conn.close(graceful=True)
-            self.method_queue.defer(self._run, 1)
         return keep
 
     def enqueue_req(self, conn: Connection) -> None:
         """Let a thread handle the next request of a connection, once fewer run."""
         self._backlog.append(conn)
-        self._run(0)
+        self._run_next()
 
     def finish_request(self, conn: Connection, fs: Future[Any]) -> None:
         """Wait for the connection's next request, and let the next one in the backlog run."""
         super().finish_request(conn, fs)
-        self._run(-1)
+        self._note(conn.sock, True)
 
-    def _run(self, change: int) -> None:
-        """Change how many requests run, and start those that may."""
-        self._running += change
-        while self._backlog and self._running < self.limits.running:
-            self._running += 1
-            super().enqueue_req(self._backlog.popleft())
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Do that, and see which requests have come to wait for something else."""
+        super().wait_for_and_dispatch_events(
+            min(timeout, LOOK_SECONDS) if self._backlog else timeout
+        )
+        if self._backlog:
+            latest = time.monotonic() - WORK_SECONDS
+            for sock in [sock for sock, since in self._running.items() if since < latest]:
+                self._note(sock, True)
+
+    def _note(self, sock: ClientSocket, is_waiting: bool) -> None:
+        """Note whether a request waits or runs."""
+        if is_waiting:
+            self._running.pop(sock, None)
+        else:
+            self._running[sock] = time.monotonic()
+        self._run_next()
+
+    def _run_next(self) -> None:
+        while self._backlog and len(self._running) < self.limits.running:
+            conn = self._backlog.popleft()
+            self._running[conn.sock] = time.monotonic()
+            super().enqueue_req(conn)

@@ -517,7 +517,8 @@ def test_slow_clients_hold_up_nobody_and_are_disconnected(
         try:
             wait_for(lambda: slow_clients(service) - before == expected, "the limit", 10)
         except AssertionError:
-            print(slow_clients(service) - before); raise
+            print(slow_clients(service) - before)
+            raise
         clients.wait_until_disconnected()
     assert slow_clients(service) - before == expected
     output = service.output.read_text()

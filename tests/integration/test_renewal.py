@@ -18,11 +18,9 @@ from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
-import prometheus_client
 import psycopg
 import pytest
 
-import app.metrics
 from app import management
 from app.keeper import certificates, pods, renewal
 from app.keeper.access import Access, DatabaseAccess
@@ -157,10 +155,10 @@ class Pod:
         self._listener = Listener(Handler, address, ports[0])
         self.address = address
         self.port = self._listener.port
-        self.metrics_port = ports[1]
         metrics = Metrics()
         metrics.watch_authorities(self.authorities)
-        management.start(address, ports[1], metrics.registry, {})
+        self._management = management.start(address, ports[1], metrics.registry, {})
+        self.metrics_port = int(self._management.server_address[1])
 
     @property
     def authorities(self) -> Path:
@@ -269,26 +267,11 @@ class Release:
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pod, Pod]]:
     """Return two pods that mount what is in a folder."""
     root = tmp_path_factory.mktemp("release")
-    scrapers: list[tuple[Any, threading.Thread]] = []
-
-    def start(*arguments: Any) -> None:
-        scrapers.append(prometheus_client.start_http_server(*arguments))
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(app.metrics, "start_http_server", start)
-        # it would ask DNS for these addresses' names
-        patched.setattr("socket.getfqdn", lambda host: host)
-        first = Pod(root, root / "pod-1", "127.3.0.1", (0, 0))
-        ports = (first.port, int(scrapers[0][0].server_port))
-        second = Pod(root, root / "pod-2", "127.3.0.2", ports)
-    first.metrics_port = second.metrics_port = ports[1]
+    first = Pod(root, root / "pod-1", "127.3.0.1", (0, 0))
+    second = Pod(root, root / "pod-2", "127.3.0.2", (first.port, first.metrics_port))
     yield first, second
     first.stop()
     second.stop()
-    for server, thread in scrapers:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.fixture(scope="module")
