@@ -73,7 +73,7 @@ def every_one(cluster: Cluster, remember: Callable[[], None]) -> dict[str, bytes
     finally:
         cluster.sql("ALTER TABLE notes_away RENAME TO notes")
     # as when the node restarts: the init container runs again, and the kubelet removes its log
-    _signal(cluster, cluster.pods("database")[0], "sandbox", "KILL")
+    send_signal(cluster, cluster.pods("database")[0], "sandbox", "KILL")
     answers["503"] = _until_answer(cluster, 503)
     cluster.wait_until_ready()
     return answers
@@ -96,10 +96,10 @@ def _crash(cluster: Cluster, pods: list[str]) -> None:
     """Crash a worker, then a whole container, which can't start again with what it finds."""
     pod = pods[0]
     before, _ = _life(cluster, pod)
-    _signal(cluster, pod, "started", "SEGV")
+    send_signal(cluster, pod, "started", "SEGV")
     logged = ("logs", pod, "--tail", "-1")
     _until(lambda: "SIGSEGV" in cluster.kubectl(*logged), "no worker has crashed")
-    _signal(cluster, pod, "first", "KILL")
+    send_signal(cluster, pod, "first", "KILL")
 
     def refused() -> bool:
         restarts, status = _life(cluster, pod)
@@ -108,7 +108,8 @@ def _crash(cluster: Cluster, pods: list[str]) -> None:
     _until(refused, "no container has refused to start")
 
 
-def _signal(cluster: Cluster, pod: str, processes: str, signal: str) -> None:
+def send_signal(cluster: Cluster, pod: str, processes: str, signal: str) -> None:
+    """Send a signal to a pod's `sandbox`, its `first` processes, or those that they `started`."""
     cgroup = f"pod{_pod(cluster, pod)['metadata']['uid']}".replace("-", "[-_]")
     cluster.node("sh", "-s", "--", cgroup, processes, signal, stdin=SIGNAL)
 

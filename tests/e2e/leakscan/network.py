@@ -28,7 +28,7 @@ def ask(line):
     context = ssl._create_unverified_context()
     with socket.create_connection(service, timeout=10) as plain:
         with context.wrap_socket(plain) as connection:
-            head = "Host: leak-scan\\r\\nConnection: close\\r\\nContent-Length: 0\\r\\n\\r\\n"
+            head = "Host: localhost\\r\\nConnection: close\\r\\nContent-Length: 0\\r\\n\\r\\n"
             connection.sendall(f"{line} HTTP/1.1\\r\\n{head}".encode())
             while connection.recv(65536):
                 pass
