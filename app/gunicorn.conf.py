@@ -100,7 +100,7 @@ def post_worker_init(worker: Any) -> None:
     worker.limits = Limits(
         _settings.client_idle_seconds,
         _settings.client_total_seconds,
-        metrics.count_slow_client,
+        metrics.watch_clients(),
         POOL_SIZE,
     )
     management.start_when_free(

@@ -3,7 +3,7 @@
 # What the service imports from other packages, so that only its own code makes a difference.
 import cryptography.x509  # noqa: F401
 import dotenv  # noqa: F401
-import prometheus_client  # noqa: F401
+import prometheus_client
 import psycopg  # noqa: F401
 import sqlalchemy.dialects.postgresql.psycopg  # noqa: F401
 from flask import Flask, Response, jsonify
@@ -19,10 +19,12 @@ def livez() -> Response:
 
 
 class NoMetrics:
-    """Has the method that app/gunicorn.conf.py calls in each worker."""
+    """Has what app/gunicorn.conf.py uses in each worker."""
 
-    def serve(self, host: str, port: int) -> None:
-        """Serve nothing."""
+    registry = prometheus_client.CollectorRegistry()
+
+    def watch_clients(self) -> None:
+        """Count nobody."""
 
 
 class NoJournal:
@@ -32,4 +34,4 @@ class NoJournal:
         """Close nothing."""
 
 
-application.extensions.update(metrics=NoMetrics(), journal=NoJournal())
+application.extensions.update(metrics=NoMetrics(), database=None, journal=NoJournal())

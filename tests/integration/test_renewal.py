@@ -187,6 +187,8 @@ class Pod:
 
     def stop(self) -> None:
         self._listener.stop()
+        self._management.shutdown()
+        self._management.server_close()
 
 
 @dataclass(frozen=True)

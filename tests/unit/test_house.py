@@ -48,7 +48,6 @@ LAYERS = (
 STANDS_ELSEWHERE = {
     "app/keys.py": "tests/unit/test_settings.py",
     "app/gunicorn.conf.py": "tests/integration/test_gunicorn.py",
-    "app/management.py": "tests/integration/test_health_and_status.py",
     "app/worker.py": "tests/integration/test_gunicorn.py",
     "app/wsgi.py": "tests/integration/test_gunicorn.py",
     "app/views/health.py": "tests/integration/test_health_and_status.py",
