@@ -379,6 +379,7 @@ def test_the_first_of_several_hosts_is_asked_for_its_certificate() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer() -> None:
+            listener.settimeout(5)
             connection, _ = listener.accept()
             with connection:
                 asked.append(connection.recv(8))
