@@ -17,7 +17,7 @@ import psycopg
 
 from local.problem import Problem
 
-from . import micro, pairs, report, servers
+from . import micro, pairs, recovery, report, servers
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PAGE = servers.ROOT / "docs" / "benchmarks.md"
@@ -47,9 +47,11 @@ def _measure() -> list[report.Table]:
             measurements: list[Callable[[], report.Table]] = [
                 lambda: pairs.livez(settings, folder),
                 lambda: pairs.notes(settings, folder),
+                lambda: pairs.limits(settings, folder),
                 lambda: pairs.process(settings, folder),
             ]
             tables = [_show(measure()) for measure in measurements]
+        tables.append(_show(recovery.table(folder)))
         return [*tables, _show(micro.following(folder)), _show(micro.redaction())]
 
 

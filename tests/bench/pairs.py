@@ -10,13 +10,25 @@ from typing import Final
 
 from . import load, servers
 from .report import NO_GOAL, Goal, Table
-from .servers import BARE, BARE_CONFIG, CONFIG, FIXED, SERVICE, Running, Settings
+from .servers import (
+    BARE,
+    BARE_CONFIG,
+    CONFIG,
+    FIXED,
+    SERVICE,
+    UNLIMITED,
+    UNLIMITED_CONFIG,
+    Running,
+    Settings,
+)
 
 #: Many short rounds: what else the machine does then disturbs a few of them.
 REQUEST_ROUNDS: Final = 31
 START_ROUNDS: Final = 21
 SECONDS: Final = 1
 WARM_UP_SECONDS: Final = 1
+
+NOTES: Final = "/api/notes?limit=20"
 
 Sample = Mapping[str, float]
 Rounds = list[tuple[Sample, Sample]]
@@ -34,12 +46,23 @@ def livez(settings: Settings, folder: Path) -> Table:
 
 def notes(settings: Settings, folder: Path) -> Table:
     """Measure a page of notes beside the same with credentials that are never looked up."""
-    path = "/api/notes?limit=20"
     return Table(
         "The database",
-        f"`{path}`, beside the same service with credentials fixed at its start.",
+        f"`{NOTES}`, beside the same service with credentials fixed at its start.",
         _headings("fixed credentials"),
-        _request_rows(_requests(settings, folder, FIXED, path), Goal(0.97, least=True)),
+        _request_rows(_requests(settings, folder, FIXED, NOTES), Goal(0.97, least=True)),
+    )
+
+
+def limits(settings: Settings, folder: Path) -> Table:
+    """Measure a page of notes beside the same without limits for slow clients and the database."""
+    rounds = _requests(settings, folder, UNLIMITED, NOTES, UNLIMITED_CONFIG)
+    return Table(
+        "The limits",
+        f"`{NOTES}`, beside the same service without limits for slow clients and for the "
+        "database, on eight threads of gunicorn's own worker.",
+        _headings("without limits"),
+        _request_rows(rounds, Goal(0.97, least=True)),
     )
 
 
@@ -70,11 +93,13 @@ def process(settings: Settings, folder: Path) -> Table:
     )
 
 
-def _requests(settings: Settings, folder: Path, other: str, path: str) -> Rounds:
+def _requests(
+    settings: Settings, folder: Path, other: str, path: str, config: Path = CONFIG
+) -> Rounds:
     with ExitStack() as stack:
         ours, theirs = (
-            stack.enter_context(servers.gunicorn(application, settings, folder))
-            for application in (SERVICE, other)
+            stack.enter_context(servers.gunicorn(application, settings, folder, settings_of_it))
+            for application, settings_of_it in ((SERVICE, CONFIG), (other, config))
         )
         for running in (ours, theirs):
             load.send(running.port, path, WARM_UP_SECONDS)

@@ -29,9 +29,11 @@ ROOT: Final = Path(__file__).parents[2]
 CONFIG: Final = ROOT / "app" / "gunicorn.conf.py"
 #: Without the service's code, which CONFIG imports.
 BARE_CONFIG: Final = Path(__file__).with_name("bare.conf.py")
+UNLIMITED_CONFIG: Final = Path(__file__).with_name("unlimited.conf.py")
 
 SERVICE: Final = "app.wsgi:application"
 FIXED: Final = "tests.bench.fixed:application"
+UNLIMITED: Final = "tests.bench.unlimited:application"
 BARE: Final = "tests.bench.bare:application"
 
 NOTES: Final = 100

@@ -6,7 +6,9 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -172,3 +174,57 @@ def _iptables(*arguments: str) -> None:
     ran = subprocess.run(command, capture_output=True, text=True)
     if ran.returncode:
         pytest.skip(f"iptables can't be used: {ran.stderr.strip()}")
+
+
+class Address:
+    """A TCP address that leads to one of several servers, as a Service or a virtual IP does."""
+
+    def __init__(self, server: OwnServer) -> None:
+        self._server = server
+        self._sockets: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", free_port()))
+        self.port: int = self._listener.getsockname()[1]
+        self._threads = [threading.Thread(target=self._accept)]
+
+    def lead_to(self, server: OwnServer, cut_off: bool = True) -> None:
+        """Lead there from now on; what is open is cut off, or stays."""
+        self._server = server
+        if cut_off:
+            self._cut_off()
+
+    def _cut_off(self) -> None:
+        for one in self._sockets:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # the listener's end
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection((self._server.address, self._server.port))
+                self._sockets += [near, far]
+                for ends in ((near, far), (far, near)):
+                    self._threads.append(threading.Thread(target=self._pump, args=ends))
+                    self._threads[-1].start()
+
+    @staticmethod
+    def _pump(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
+
+    def __enter__(self) -> Address:
+        self._threads[0].start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._threads[0].join()
+        self._cut_off()
+        for thread in self._threads:
+            thread.join()
+        for one in self._sockets:
+            one.close()

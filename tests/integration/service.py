@@ -7,6 +7,8 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
+import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +17,16 @@ from pathlib import Path
 from app.keeper.certificates import KeyPair
 
 ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a request."""
+
+    #: 0: there was no answer.
+    status: int
+    #: How long it took.
+    seconds: float
 
 
 def free_port() -> int:
@@ -64,6 +76,23 @@ class Service:
         with urllib.request.urlopen(url, timeout=20, context=context) as answer:
             text: str = answer.read().decode()
             return text
+
+    def ask(self, path: str, body: bytes | None = None, patience: float = 60) -> Answer:
+        """Ask once, with a JSON body if there is one, and wait so many seconds at most."""
+        started = time.monotonic()
+        headers = {"Content-Type": "application/json"}
+        url = f"http://localhost:{self.port}{path}"
+        request = urllib.request.Request(url, body, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=patience) as answer:
+                answer.read()
+                status = answer.status
+        except urllib.error.HTTPError as error:
+            status = error.code
+            error.close()
+        except OSError:
+            status = 0
+        return Answer(status, time.monotonic() - started)
 
     def metrics(self) -> str:
         return self.manage("/metrics")

@@ -6,20 +6,16 @@ import json
 import os
 import re
 import signal
-import socket
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 
 import pytest
 
-from tests.integration.server import OwnServer, dropped, own_server
-from tests.integration.service import Service, free_port
+from tests.integration.server import Address, OwnServer, dropped, own_server
+from tests.integration.service import Answer, Service
 
 #: In seconds: the longest wait for an answer, and for the first good one after an outage.
 ANSWER = 15
@@ -32,36 +28,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
         yield server
 
 
-@dataclass
-class Answer:
-    status: int
-    seconds: float
-
-
-def ask(service: Service, path: str, body: bytes | None = None) -> Answer:
-    """Ask once; 0 stands for no answer."""
-    started = time.monotonic()
-    headers = {"Content-Type": "application/json"}
-    request = urllib.request.Request(f"http://localhost:{service.port}{path}", body, headers)
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            answer.read()
-            status = answer.status
-    except urllib.error.HTTPError as error:
-        status = error.code
-        error.close()
-    except OSError:
-        status = 0
-    return Answer(status, time.monotonic() - started)
-
-
 def ask_at_once(service: Service, paths: list[str]) -> list[Answer]:
     with ThreadPoolExecutor(len(paths)) as pool:
-        return list(pool.map(lambda path: ask(service, path), paths))
+        return list(pool.map(lambda path: service.ask(path), paths))
 
 
-#: Something that reads from the database.
+#: Something that reads from the database, and something that writes.
 READS = "/"
+WRITE = "/api/notes"
+NOTE = json.dumps({"text": "written after a failover"}).encode()
 
 
 def fill_pool(service: Service, server: OwnServer) -> None:
@@ -78,7 +53,7 @@ def service(
     serve: Callable[..., Service], server: OwnServer, wait_for: Callable[..., None]
 ) -> Service:
     service = serve(**server.settings)
-    wait_for(lambda: ask(service, "/readyz").status == 200, "the start")
+    wait_for(lambda: service.ask("/readyz").status == 200, "the start")
     return service
 
 
@@ -126,7 +101,7 @@ def clients(service: Service, number: int) -> Iterator[list[Answer]]:
 
     def go_on() -> None:
         while not done.is_set():
-            answers.append(ask(service, READS))
+            answers.append(service.ask(READS))
             done.wait(0.05)
 
     threads = [threading.Thread(target=go_on) for _ in range(number)]
@@ -150,7 +125,7 @@ def test_a_database_that_never_answers_holds_up_nothing_else(
             began = len(answers)
             others: list[Answer] = []
             while time.monotonic() < frozen_at + 12:
-                others += [ask(service, path) for path in ("/livez", "/static/style.css")]
+                others += [service.ask(path) for path in ("/livez", "/static/style.css")]
                 time.sleep(0.1)
             during = answers[began:]
         thawed_at = time.monotonic()
@@ -186,10 +161,6 @@ def test_a_host_that_drops_everything_is_the_same(
     assert max(answer.seconds for answer in answers) < ANSWER
 
 
-NOTE = json.dumps({"text": "written after a failover"}).encode()
-WRITE = "/api/" + "notes"
-
-
 @pytest.fixture(scope="module")
 def standby(server: OwnServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
     standby = server.standby(tmp_path_factory.mktemp("standby"))
@@ -206,12 +177,12 @@ def test_the_next_write_succeeds_after_a_failover(
     """The address leads to a standby, and then to the primary again."""
     with Address(server) as address:
         service = serve(**server.settings | {"DATABASE_PORT": str(address.port)})
-        wait_for(lambda: ask(service, WRITE, NOTE).status == 201, "the first write")
+        wait_for(lambda: service.ask(WRITE, NOTE).status == 201, "the first write")
         address.lead_to(standby)
-        assert ask(service, WRITE, NOTE).status == 503
-        assert ask(service, READS).status == 503
-        address.lead_to(server)
-        assert ask(service, WRITE, NOTE).status == 201
+        assert service.ask(WRITE, NOTE).status == 503
+        assert service.ask(READS).status == 503
+        address.lead_to(server, cut_off=False)  # a pool that stays on the standby stays there
+        assert service.ask(WRITE, NOTE).status == 201
     assert "Traceback" not in service.output.read_text()
 
 
@@ -224,75 +195,22 @@ def test_of_several_hosts_the_primary_is_used(
     for hosts in ((standby, server), (server, standby)):
         names = ",".join(host.address for host in hosts)
         service = serve(**server.settings | {"DATABASE_HOST": names})
-        wait_for(lambda s=service: ask(s, WRITE, NOTE).status == 201, "a write")
+        wait_for(lambda s=service: s.ask(WRITE, NOTE).status == 201, "a write")
 
 
 def test_a_session_that_became_read_only_is_replaced(
     service: Service, server: OwnServer, wait_for: Callable[..., None]
 ) -> None:
     """It answers a ping, and each write on it fails."""
-    assert ask(service, WRITE, NOTE).status == 201
+    assert service.ask(WRITE, NOTE).status == 201
     before = lost(service, "read_only")
     server.execute("ALTER SYSTEM SET default_transaction_read_only = on")
     try:
         server.execute("SELECT pg_reload_conf()")
-        wait_for(lambda: ask(service, WRITE, NOTE).status == 503, "a refusal")
+        wait_for(lambda: service.ask(WRITE, NOTE).status == 503, "a refusal")
     finally:
         server.execute("ALTER SYSTEM RESET default_transaction_read_only")
     server.execute("SELECT pg_reload_conf()")
-    wait_for(lambda: ask(service, WRITE, NOTE).status == 201, "a write")
+    wait_for(lambda: service.ask(WRITE, NOTE).status == 201, "a write")
     assert lost(service, "read_only") > before
     assert "Traceback" not in service.output.read_text()
-
-
-class Address:
-    """A TCP address that leads to one of several servers, as a Service or a virtual IP does."""
-
-    def __init__(self, server: OwnServer) -> None:
-        self._server = server
-        self._sockets: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", free_port()))
-        self.port: int = self._listener.getsockname()[1]
-        self._threads = [threading.Thread(target=self._accept)]
-
-    def lead_to(self, server: OwnServer) -> None:
-        """Lead there from now on; what is open is cut off."""
-        self._server = server
-        self._cut_off()
-
-    def _cut_off(self) -> None:
-        for one in self._sockets:
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-
-    def _accept(self) -> None:
-        with suppress(OSError):  # the listener's end
-            while True:
-                near, _ = self._listener.accept()
-                far = socket.create_connection((self._server.address, self._server.port))
-                self._sockets += [near, far]
-                for ends in ((near, far), (far, near)):
-                    self._threads.append(threading.Thread(target=self._pump, args=ends))
-                    self._threads[-1].start()
-
-    @staticmethod
-    def _pump(source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                target.sendall(data)
-        with suppress(OSError):
-            target.shutdown(socket.SHUT_RDWR)
-
-    def __enter__(self) -> Address:
-        self._threads[0].start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._threads[0].join()
-        self._cut_off()
-        for thread in self._threads:
-            thread.join()
-        for one in self._sockets:
-            one.close()
