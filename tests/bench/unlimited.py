@@ -15,6 +15,6 @@ def everybody_tries(outage: database.Outage) -> Iterator[None]:
 
 connection.LimitedConnection.limit = None  # type: ignore[assignment]
 connection.LOST_HOST = {}  # type: ignore[misc]
-database.PING_SECONDS = None  # type: ignore[attr-defined]
+database.PING_SECONDS = None  # type: ignore[assignment, attr-defined]
 database.Outage.attempt = everybody_tries  # type: ignore[assignment, method-assign]
 application = create_app(Settings.load())
