@@ -22,8 +22,6 @@ log = logging.getLogger(__name__)
 Answer = tuple[Mapping[str, str], int]
 Probes = Mapping[str, Callable[[], Answer]]
 
-#: How long a client may send and read nothing, in seconds.
-IDLE_SECONDS: Final = 5
 #: How long a connection may last, in seconds; a readiness check takes 5 at most.
 TOTAL_SECONDS: Final = 10
 #: Beyond it, a new connection ends the oldest.
@@ -33,7 +31,6 @@ MAX_CONNECTIONS: Final = 32
 class Handler(MetricsHandler):
     """Answers /metrics and the probes, and logs no request."""
 
-    timeout = IDLE_SECONDS
     server: Server
 
     def do_GET(self) -> None:

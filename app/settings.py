@@ -101,9 +101,9 @@ class Settings:
     host: str
     port: int
     metrics_port: int
-    #: How long a client may send and read nothing in the middle of a request, in seconds.
+    #: How long a client may send or read nothing while a thread waits for it, in seconds.
     client_idle_seconds: float
-    #: How long a client may take to send a request or to read its answer, in seconds.
+    #: How long threads may wait for a client in sum, for one request and its answer, in seconds.
     client_total_seconds: float
     #: How long a connection may wait for its next request, in seconds.
     keep_alive_seconds: int
