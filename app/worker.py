@@ -86,10 +86,10 @@ class ClientSocket:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    def setblocking(self, flag: bool) -> None:
+    def setblocking(self, _: bool) -> None:
         """Do nothing: gunicorn would have it wait without a limit."""
 
-    def settimeout(self, seconds: float) -> None:
+    def settimeout(self, _: float) -> None:
         """Do nothing, either."""
 
     def start_request(self) -> None:
