@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -63,16 +61,15 @@ class Place:
 def table(folder: Path) -> Table:
     """Measure each outage in turn, with the limits and without them."""
     rows: dict[str, tuple[list[float], list[float]]] = {}
-    with own_server(folder / "primary") as primary:
-        standby = primary.standby(folder / "standby")
-        try:
-            for number in range(ROUNDS):
-                for side, config in enumerate((CONFIG, UNLIMITED_CONFIG)):
-                    output = folder / f"recovery-{number}-{side}"
-                    for what, seconds in _measure(primary, standby, config, output).items():
-                        rows.setdefault(what, ([], []))[side].append(seconds)
-        finally:
-            standby.stop()
+    with (
+        own_server(folder / "primary") as primary,
+        primary.standby(folder / "standby") as standby,
+    ):
+        for number in range(ROUNDS):
+            for side, config in enumerate((CONFIG, UNLIMITED_CONFIG)):
+                output = folder / f"recovery-{number}-{side}"
+                for what, seconds in _measure(primary, standby, config, output).items():
+                    rows.setdefault(what, ([], []))[side].append(seconds)
     return Table(
         "A database that goes away",
         f"In seconds, medians of {ROUNDS} rounds, beside the service without limits for the "
@@ -116,14 +113,8 @@ def _measure(primary: OwnServer, standby: OwnServer, config: str, output: Path) 
 
 
 def _stopped(place: Place) -> list[float]:
-    stopped = place.primary.sessions()
-    for pid in stopped:
-        os.kill(pid, signal.SIGSTOP)
-    try:
+    with place.primary.frozen(place.primary.sessions()):
         answers = place.ask_at_once(10)
-    finally:
-        for pid in stopped:
-            os.kill(pid, signal.SIGCONT)
     return [min(PATIENCE, max(answer.seconds for answer in answers))]
 
 

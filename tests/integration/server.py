@@ -1,21 +1,23 @@
-"""A PostgreSQL of a test's own, over TCP, which the test may freeze, cut off or fail over."""
+"""A PostgreSQL of a test's own, over TCP, and the faults that a test injects."""
 
 from __future__ import annotations
 
 import os
+import resource
 import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
-import psycopg
 import pytest
 
 from app.keeper.database import Login, Server
@@ -42,7 +44,12 @@ class OwnServer(Postgres):
         super().__init__(root / "postgres", "postgres", self.password, self.address)
 
     @property
-    def login(self) -> Login:
+    def server(self) -> Server:
+        """Return what the keeper connects to, through the Unix socket."""
+        return Server(self.host, self.port, "postgres", "disable")
+
+    @property
+    def administrator(self) -> Login:
         return Login("postgres", Secret("password", self.password))
 
     @property
@@ -55,13 +62,13 @@ class OwnServer(Postgres):
         objects = FolderSecrets(self.root)
         pair = {"username": "postgres", "password": self.password}
         objects.patch(objects.get("admin"), pair)
-        hurry(Server(self.host, self.port, "postgres", "disable"), self.login)
+        hurry(self.server, self.administrator)
         Keeper(objects, plan_for(self.database.server), Redactor()).run()
 
     @property
     def database(self) -> Database:
-        server = Server(self.host, self.port, "flask_app", "disable")
-        return Database(server, self.login, self.root, plan_for(server))
+        server = replace(self.server, database="flask_app")
+        return Database(server, self.administrator, self.root, plan_for(server))
 
     @property
     def settings(self) -> dict[str, str]:
@@ -74,23 +81,49 @@ class OwnServer(Postgres):
             "DATABASE_SSLMODE": "disable",
         }
 
-    def execute(self, statement: str) -> list[tuple[Any, ...]]:
-        """Run a statement as the administrator, whatever state the server is in."""
-        with closing(
-            psycopg.connect(
-                host=self.host,
-                port=self.port,
-                user="postgres",
-                password=self.password,
-                dbname="flask_app",
-                autocommit=True,
-            )
-        ) as connection:
-            cursor = connection.execute(statement.encode())
+    def execute(self, *statements: str) -> list[tuple[Any, ...]]:
+        """Run statements as the administrator, whatever state the server is in.
+
+        :returns: the rows of the last one.
+        """
+        server = replace(
+            self.database.server,
+            require_auth="scram-sha-256,password",
+            target_session_attrs="any",
+        )
+        with server.connect(self.administrator) as connection:
+            for statement in statements:
+                cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 
-    def standby(self, root: Path) -> OwnServer:
-        """Start a server that follows this one, on the same port of another address."""
+    @contextmanager
+    def first_rule(self, rule: str) -> Iterator[None]:
+        """Put a line before those of `pg_hba.conf`."""
+        file = self.data / "pg_hba.conf"
+        before = file.read_text()
+        file.write_text(f"{rule}\n{before}")
+        try:
+            self._reload()
+            yield
+        finally:
+            file.write_text(before)
+            self._reload()
+
+    def _reload(self) -> None:
+        """Wait until a new session is of a server that has read its configuration again."""
+        load_time = "SELECT pg_conf_load_time()"
+        before = self.execute(load_time)
+        self.execute("SELECT pg_reload_conf()")
+        deadline = time.monotonic() + 60
+        while self.execute(load_time) == before:
+            assert time.monotonic() < deadline
+
+    @contextmanager
+    def standby(self, root: Path) -> Iterator[OwnServer]:
+        """Start a server that follows this one, on the same port of another address.
+
+        It ends with the `with` block.
+        """
         standby = OwnServer(root, self)
         shutil.copytree(self.root / "secrets", root / "secrets", symlinks=True)
         (root / "postgres").mkdir(parents=True)
@@ -102,20 +135,22 @@ class OwnServer(Postgres):
         assert copied.returncode == 0, copied.stdout
         standby.data.chmod(0o700)
         standby.start()
-        return standby
-
-    def processes(self) -> list[psutil.Process]:
-        assert self._process
-        postmaster = psutil.Process(self._process.pid)
-        return [postmaster, *postmaster.children(recursive=True)]
+        try:
+            yield standby
+        finally:
+            standby.stop()
 
     @contextmanager
-    def frozen(self) -> Iterator[None]:
-        """Stop every process of it, while the kernel goes on to accept and to acknowledge."""
-        processes = self.processes()
-        for process in processes:
-            process.send_signal(signal.SIGSTOP)
+    def frozen(self, sessions: Sequence[int] | None = None) -> Iterator[None]:
+        """Stop some sessions, or every process, while the kernel accepts and acknowledges."""
+        assert self._process
+        postmaster = psutil.Process(self._process.pid)
+        processes = [postmaster, *postmaster.children(recursive=True)]
+        if sessions is not None:
+            processes = [process for process in processes if process.pid in sessions]
         try:
+            for process in processes:
+                process.send_signal(signal.SIGSTOP)
             yield
         finally:
             for process in processes:
@@ -174,6 +209,19 @@ def _iptables(*arguments: str) -> None:
     ran = subprocess.run(command, capture_output=True, text=True)
     if ran.returncode:
         pytest.skip(f"iptables can't be used: {ran.stderr.strip()}")
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """Let this process open no more file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 class Address:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import socket
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +24,7 @@ from app.connection import LoginError, Silent, connect, libpq_options
 from app.secret_files import Secret
 from app.settings import Settings
 from tests.integration.conftest import Database
-from tests.integration.server import OwnServer, own_server
+from tests.integration.server import OwnServer, no_more_files, own_server
 from tests.mount import Mount
 
 PASSWORD = "wrong-pw-5e0c7f93b2"
@@ -114,19 +113,6 @@ def test_a_time_that_python_can_not_hold_is_the_nearest(
     with closing(log_in(settings)) as found:
         rows = found.execute("SELECT %s::timestamptz", [stored]).fetchall()
     assert rows == [(loaded.replace(tzinfo=UTC),)]
-
-
-@contextmanager
-def no_more_files() -> Iterator[None]:
-    """Let this process open no more file."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    free = os.dup(0)
-    os.close(free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 #: What makes a login fail before the server has a word: the settings that differ.
@@ -248,16 +234,9 @@ def test_a_server_that_asks_in_another_way_gets_nothing(
     server: OwnServer, own_settings: Settings, asked: str
 ) -> None:
     """One that asks for the password in clear text, or for none, could be anybody."""
-    file = server.data / "pg_hba.conf"
-    before = file.read_text()
     method = {"trust": "none"}.get(asked, asked)
-    file.write_text(f"host all all 127.0.0.1/32 {asked}\n{before}")
-    try:
-        server.execute("SELECT pg_reload_conf()")
+    with server.first_rule(f"host all all 127.0.0.1/32 {asked}"):
         with pytest.raises(LoginError, match="authentication method requirement"):
             log_in(own_settings)
         log_in(replace(own_settings, database_require_auth=method)).close()
-    finally:
-        file.write_text(before)
-        server.execute("SELECT pg_reload_conf()")
     log_in(own_settings).close()

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import resource
-import secrets
 import signal
 import socket
-import subprocess
 import threading
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import psutil
 import psycopg
 import pytest
 
@@ -38,76 +33,26 @@ from app.keeper.folder_secrets import FolderSecrets
 from app.keeper.keeper import Keeper
 from app.keeper.plan import Plan
 from app.secret_files import Redactor, Secret
-from local.postgres import Postgres
-from tests.integration.conftest import hurry, plan_for
-
-
-@dataclass(frozen=True)
-class Own:
-    """A PostgreSQL that no other test uses, so that it may be stopped."""
-
-    postgres: Postgres
-    server: Server
-    administrator: Login
-
-    @contextmanager
-    def stopped(self) -> Iterator[None]:
-        """Stop its processes; the kernel still acknowledges what is sent to them."""
-        processes = self.processes()
-        try:
-            for process in processes:
-                process.send_signal(signal.SIGSTOP)
-            yield
-        finally:
-            self.resume(processes)
-
-    def processes(self) -> list[psutil.Process]:
-        assert self.postgres._process
-        postmaster = psutil.Process(self.postgres._process.pid)
-        return [postmaster, *postmaster.children(recursive=True)]
-
-    def resume(self, processes: list[psutil.Process]) -> None:
-        for process in processes:
-            with suppress(psutil.NoSuchProcess):
-                process.send_signal(signal.SIGCONT)
-
-    def execute(self, *statements: str) -> None:
-        everywhere = replace(self.server, target_session_attrs="any", database="postgres")
-        with everywhere.connect(self.administrator) as connection:
-            for statement in statements:
-                connection.execute(statement.encode())
+from tests.integration.conftest import plan_for
+from tests.integration.server import OwnServer, no_more_files, own_server
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Own]:
-    folder = tmp_path_factory.mktemp("own")
-    login = Login("postgres", Secret("password", secrets.token_urlsafe(24)))
-    postgres = Postgres(folder, login.user, login.password.reveal())
-    postgres.start()
-    try:
-        server = Server(postgres.host, postgres.port, "postgres", "disable")
-        hurry(server, login)
-        yield Own(postgres, server, login)
-    finally:
-        postgres.stop()
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
+    with own_server(tmp_path_factory.mktemp("own")) as server:
+        yield server
 
 
 @pytest.fixture
-def standby(own: Own, tmp_path: Path) -> Iterator[Postgres]:
-    """Return a server that only reads: a copy of the other one, which waits for its log."""
-    folder = tmp_path / "standby"
-    own.execute("SELECT pg_backup_start('copy', true)", "CHECKPOINT")
-    subprocess.run(["cp", "-a", str(own.postgres._folder), str(folder)], check=True)
-    (folder / "data" / "postmaster.pid").unlink()
-    (folder / "data" / "standby.signal").touch()
-    postgres = Postgres(folder, "postgres", "")
-    postgres.start()
-    yield postgres
-    postgres.stop()
+def standby(own: OwnServer, tmp_path: Path) -> Iterator[OwnServer]:
+    """Return a server that only reads, and does not learn what comes after the copy."""
+    with own.standby(tmp_path / "standby") as standby:
+        standby.execute("SELECT pg_wal_replay_pause()")
+        yield standby
 
 
 @pytest.fixture
-def plan(own: Own, tmp_path: Path) -> Iterator[Plan]:
+def plan(own: OwnServer, tmp_path: Path) -> Iterator[Plan]:
     """Return what to fill on that server: a database of its own."""
     objects = FolderSecrets(tmp_path)
     login = own.administrator
@@ -119,12 +64,12 @@ def plan(own: Own, tmp_path: Path) -> Iterator[Plan]:
     )
 
 
-def test_a_statement_that_a_stopped_server_acknowledges_has_a_limit(own: Own) -> None:
+def test_a_statement_that_a_stopped_server_acknowledges_has_a_limit(own: OwnServer) -> None:
     with closing(own.server.connect(own.administrator)) as connection:
         connection.limit_seconds = 0.3
         started = time.monotonic()
         with (
-            own.stopped(),
+            own.frozen(),
             pytest.raises(psycopg.OperationalError, match=r"did not answer within 0\.3 s"),
         ):
             connection.execute("SELECT 1")
@@ -133,49 +78,43 @@ def test_a_statement_that_a_stopped_server_acknowledges_has_a_limit(own: Own) ->
 
 
 def test_a_login_at_a_stopped_server_has_a_limit_and_is_no_refusal(
-    own: Own, monkeypatch: pytest.MonkeyPatch
+    own: OwnServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "KEEPALIVES", {**database.KEEPALIVES, "connect_timeout": 2})
-    with own.stopped(), pytest.raises(psycopg.OperationalError, match="timeout expired"):
+    with own.frozen(), pytest.raises(psycopg.OperationalError, match="timeout expired"):
         own.server.accepts(own.administrator)
 
 
 class Stop:
-    """Stops the server once, before the keeper sets a password."""
+    """Freezes the server once, before the keeper sets a password."""
 
-    def __init__(self, own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, own: OwnServer, monkeypatch: pytest.MonkeyPatch) -> None:
         self.problem = ""
         #: Whether the server goes on when the keeper has given the statement up.
         self.goes_on = False
-        self._own = own
-        self._stopped: list[psutil.Process] = []
+        self.frozen = ExitStack()
         set_password = Administration._set_password
 
         def stop(administration: Administration, login: Login, right: str) -> None:
-            if not self._stopped:
+            if not self.problem:
                 administration._connection.limit_seconds = 0.5
-                self._stopped = own.processes()
-                for process in self._stopped:
-                    process.send_signal(signal.SIGSTOP)
+                self.frozen.enter_context(own.frozen())
             try:
                 set_password(administration, login, right)
             except psycopg.OperationalError as error:
                 self.problem = str(error)
                 if self.goes_on:
-                    self.end()
+                    self.frozen.close()
                 raise
 
         monkeypatch.setattr(Administration, "_set_password", stop)
 
-    def end(self) -> None:
-        self._own.resume(self._stopped)
-
 
 @pytest.fixture
-def stop(own: Own, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stop]:
+def stop(own: OwnServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stop]:
     stop = Stop(own, monkeypatch)
-    yield stop
-    stop.end()
+    with stop.frozen:
+        yield stop
 
 
 def test_a_keeper_whose_server_stops_ends_with_1_and_says_so(
@@ -195,7 +134,7 @@ def test_a_keeper_waits_for_a_server_that_goes_on(plan: Plan, tmp_path: Path, st
 
 
 def test_the_wait_for_another_keeper_has_a_longer_limit(
-    own: Own, monkeypatch: pytest.MonkeyPatch
+    own: OwnServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(LimitedConnection, "limit_seconds", 0.5)
     with own.server.connect(own.administrator) as other:
@@ -212,7 +151,7 @@ def test_the_wait_for_another_keeper_has_a_longer_limit(
 
 
 def test_a_lock_of_somebody_else_is_told_by_the_server_before_the_limit(
-    own: Own, monkeypatch: pytest.MonkeyPatch
+    own: OwnServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert database.LOCK_SECONDS < database.ANSWER_SECONDS
     monkeypatch.setattr(database, "LOCK_SECONDS", 0.2)
@@ -250,18 +189,6 @@ def assert_hides(error: BaseException, password: str) -> None:
     assert getattr(error, "pgconn", None) is None
 
 
-@contextmanager
-def no_more_files() -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    free = os.dup(0)
-    os.close(free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
 @pytest.mark.parametrize(
     ("changes", "password", "reason"),
     [
@@ -274,7 +201,7 @@ def no_more_files() -> Iterator[None]:
     ids=["a name", "no server", "refused", "a surrogate", "a null byte"],
 )
 def test_no_failed_login_holds_the_password(
-    own: Own, changes: dict[str, Any], password: str, reason: str
+    own: OwnServer, changes: dict[str, Any], password: str, reason: str
 ) -> None:
     server = replace(own.server, **changes)
     with pytest.raises(psycopg.OperationalError, match=reason) as caught:
@@ -282,7 +209,7 @@ def test_no_failed_login_holds_the_password(
     assert_hides(caught.value, PASSWORD)
 
 
-def test_a_password_in_the_text_of_an_error_is_redacted(own: Own) -> None:
+def test_a_password_in_the_text_of_an_error_is_redacted(own: OwnServer) -> None:
     server = replace(own.server, sslmode=PASSWORD)
     with pytest.raises(psycopg.OperationalError) as caught:
         server.connect(Login("postgres", Secret("password", PASSWORD)))
@@ -299,7 +226,7 @@ def test_a_login_without_a_file_left_does_not_hold_the_password() -> None:
 
 @pytest.mark.parametrize("origin", [OSError(24, "Too many open files", PASSWORD), MemoryError()])
 def test_no_error_of_another_kind_holds_the_password(
-    own: Own, monkeypatch: pytest.MonkeyPatch, origin: Exception
+    own: OwnServer, monkeypatch: pytest.MonkeyPatch, origin: Exception
 ) -> None:
     def fail(*arguments: object, **options: object) -> None:
         raise origin
@@ -312,13 +239,13 @@ def test_no_error_of_another_kind_holds_the_password(
     assert_hides(caught.value, PASSWORD)
 
 
-def test_an_interrupted_login_does_not_hold_the_password(own: Own) -> None:
+def test_an_interrupted_login_does_not_hold_the_password(own: OwnServer) -> None:
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
-        with own.stopped(), pytest.raises(KeyboardInterrupt) as caught:
+        with own.frozen(), pytest.raises(KeyboardInterrupt) as caught:
             signal.setitimer(signal.ITIMER_REAL, 0.3)
             own.server.connect(Login("postgres", Secret("password", PASSWORD)))
     finally:
@@ -327,31 +254,21 @@ def test_an_interrupted_login_does_not_hold_the_password(own: Own) -> None:
     assert_hides(caught.value, PASSWORD)
 
 
-def test_a_server_that_asks_for_the_password_in_clear_text_does_not_get_it(own: Own) -> None:
-    rules = own.postgres._folder / "data" / "pg_hba.conf"
-    before = rules.read_text()
-    reload = "SELECT pg_reload_conf()"
-    clear = replace(own.server, require_auth="password")
-    rules.write_text("local all all password\n")
-    try:
-        own.execute(reload)
-        until(lambda: clear.accepts(own.administrator))
+def test_a_server_that_asks_for_the_password_in_clear_text_does_not_get_it(own: OwnServer) -> None:
+    with own.first_rule("local all all password"):
+        assert replace(own.server, require_auth="password").accepts(own.administrator)
         with pytest.raises(psycopg.OperationalError, match="cleartext password"):
             own.server.connect(own.administrator)
-    finally:
-        rules.write_text(before)
-        with clear.connect(own.administrator) as connection:
-            connection.execute(reload)
-        until(lambda: own.server.accepts(own.administrator))
+    assert own.server.accepts(own.administrator)
 
 
-def test_without_tls_a_channel_can_not_be_bound_and_nothing_is_sent(own: Own) -> None:
+def test_without_tls_a_channel_can_not_be_bound_and_nothing_is_sent(own: OwnServer) -> None:
     bound = replace(own.server, channel_binding="require")
     with pytest.raises(psycopg.OperationalError, match="channel binding required"):
         bound.connect(own.administrator)
 
 
-def test_a_server_that_takes_no_writes_is_no_refusal(own: Own, standby: Postgres) -> None:
+def test_a_server_that_takes_no_writes_is_no_refusal(own: OwnServer, standby: OwnServer) -> None:
     only_reads = replace(own.server, host=standby.host)
     with pytest.raises(psycopg.OperationalError, match="session is read-only"):
         only_reads.accepts(own.administrator)
@@ -361,7 +278,7 @@ def test_a_server_that_takes_no_writes_is_no_refusal(own: Own, standby: Postgres
 
 
 def test_of_several_hosts_the_one_that_takes_writes_is_administered(
-    own: Own, plan: Plan, standby: Postgres, tmp_path: Path
+    own: OwnServer, plan: Plan, standby: OwnServer, tmp_path: Path
 ) -> None:
     both = f"{standby.host},{own.server.host}"
     plan = replace(plan, server=replace(plan.server, host=both))
@@ -394,7 +311,7 @@ def test_the_first_of_several_hosts_is_asked_for_its_certificate() -> None:
     assert asked == [database.SSL_REQUEST]
 
 
-def test_a_database_that_takes_nobody_is_not_made_again(own: Own) -> None:
+def test_a_database_that_takes_nobody_is_not_made_again(own: OwnServer) -> None:
     own.execute("CREATE DATABASE closed", "ALTER DATABASE closed ALLOW_CONNECTIONS false")
     try:
         with pytest.raises(psycopg.OperationalError, match="not currently accepting connections"):
@@ -404,16 +321,15 @@ def test_a_database_that_takes_nobody_is_not_made_again(own: Own) -> None:
 
 
 def test_the_longest_name_of_a_database_makes_three_roles(
-    own: Own, plan: Plan, tmp_path: Path
+    own: OwnServer, plan: Plan, tmp_path: Path
 ) -> None:
     name = "x" * 55
     plan = replace(plan, server=replace(plan.server, database=name))
     try:
         for _ in range(2):
             Keeper(FolderSecrets(tmp_path), plan, Redactor()).run()
-        with own.server.connect(own.administrator) as connection:
-            found = connection.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE 'xx%'")
-            assert {row[0] for row in found} == {f"{name}_a", f"{name}_b", f"{name}_service"}
+        found = own.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE 'xx%'")
+        assert {row[0] for row in found} == {f"{name}_a", f"{name}_b", f"{name}_service"}
     finally:
         own.execute(f"DROP DATABASE {name}", f"DROP ROLE {name}_a, {name}_b, {name}_service")
 
@@ -423,11 +339,3 @@ def test_a_longer_name_of_a_database_is_a_sentence(name: str, length: int) -> No
     with pytest.raises(ValueError, match=f"must have at most 55 bytes, not {length}: .*_service"):
         check_name(name)
     check_name("ä" * 27)
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Wait until the server has read its configuration again."""
-    deadline = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -62,21 +60,10 @@ def lost(service: Service, reason: str) -> float:
     return float(re.findall(rf"(?m)^{re.escape(name)} (\S+)", service.metrics())[0])
 
 
-@contextmanager
-def stopped(pids: list[int]) -> Iterator[None]:
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
-
-
 def test_connections_of_stopped_sessions_are_replaced(service: Service, server: OwnServer) -> None:
     """The kernel of a stopped process goes on to acknowledge: no option of TCP notices."""
     fill_pool(service, server)
-    with stopped(server.sessions()):
+    with server.frozen(server.sessions()):
         answers = ask_at_once(service, [READS] * 10)
     assert {answer.status for answer in answers} == {200}
     assert max(answer.seconds for answer in answers) < ANSWER
@@ -163,9 +150,8 @@ def test_a_host_that_drops_everything_is_the_same(
 
 @pytest.fixture(scope="module")
 def standby(server: OwnServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
-    standby = server.standby(tmp_path_factory.mktemp("standby"))
-    yield standby
-    standby.stop()
+    with server.standby(tmp_path_factory.mktemp("standby")) as standby:
+        yield standby
 
 
 def test_the_next_write_succeeds_after_a_failover(
