@@ -100,7 +100,7 @@ def post_worker_init(worker: Any) -> None:
     worker.limits = Limits(
         _settings.client_idle_seconds,
         _settings.client_total_seconds,
-        metrics.watch_clients(),
+        metrics.count_slow_client,
         POOL_SIZE,
     )
     management.start_when_free(

@@ -574,7 +574,8 @@ SAYS = {
     "the database said: it is away, or the login was changed there.",
     "DatabaseConnectionsLost": "30 in five minutes, for the reason timeout. A request that had one "
     "of them may have failed, and those after it wait for new ones. Look at what is between the "
-    "pods and the database's pod: kubectl --namespace shop describe pod flask-app-database-0",
+    "pods and the database's pod: kubectl --namespace shop describe pod "
+    "flask-app-database-0",
     # pragma: allowlist nextline secret
     "SecretRedacted": "It was taken out of the line before that was written. Look for [redacted] "
     "in the log of a: the line's logger says who wrote it.",

@@ -159,17 +159,16 @@ class OwnServer(Postgres):
 
     def sessions(self) -> list[int]:
         """Return the process ids of the service's sessions."""
-        found = self.execute(
-            "SELECT pid FROM pg_stat_activity WHERE application_name = 'flask-app'"
-        )
-        return [int(pid) for (pid,) in found]
+        return self._of_sessions("pid")
 
     def client_ports(self) -> list[int]:
         """Return the ports from which the service is connected."""
-        found = self.execute(
-            "SELECT client_port FROM pg_stat_activity WHERE application_name = 'flask-app'"
-        )
-        return [int(port) for (port,) in found]
+        return self._of_sessions("client_port")
+
+    def _of_sessions(self, column: str) -> list[int]:
+        of_service = "application_name = 'flask-app'"
+        found = self.execute(f"SELECT {column} FROM pg_stat_activity WHERE {of_service}")
+        return [int(value) for (value,) in found]
 
 
 @contextmanager
