@@ -197,9 +197,9 @@ def connect(options: Mapping[str, Any], user: Secret, password: Secret) -> Limit
 def _set_session(connection: LimitedConnection) -> None:
     statements = "; ".join(f"SET {name} = '{value}'" for name, value in SESSION.items())
     try:
-        connection.autocommit = True
+        connection.set_autocommit(True)
         connection.execute(statements.encode())
-        connection.autocommit = False
+        connection.set_autocommit(False)
     except psycopg.Error as error:
         connection.close()
         raise LoginError(str(error)) from None

@@ -32,8 +32,6 @@ READ: Final = "/"
 WRITE: Final = "/api/notes"
 NOTE: Final = json.dumps({"text": "after a failover"}).encode()
 
-Measure = Callable[["Place"], dict[str, float]]
-
 
 class Place:
     """A service, the address that leads to its database, and the servers."""

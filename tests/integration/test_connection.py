@@ -27,7 +27,7 @@ from tests.integration.conftest import Database
 from tests.integration.server import OwnServer, no_more_files, own_server
 from tests.mount import Mount
 
-PASSWORD = "wrong-pw-5e0c7f93b2"
+PASSWORD = "wrong-pw-5e0c7f93b2"  # pragma: allowlist secret
 USER = Secret("DATABASE_USERNAME", "flask_app_a")
 
 
@@ -87,8 +87,9 @@ def elsewhere(database: Database) -> Iterator[None]:
     database.execute("ALTER DATABASE flask_app RESET timezone")
 
 
+@pytest.mark.usefixtures("elsewhere")
 @pytest.mark.parametrize("pooler", ["none", "session", "transaction"])
-def test_times_are_in_utc(settings: Settings, elsewhere: None, pooler: str) -> None:
+def test_times_are_in_utc(settings: Settings, pooler: str) -> None:
     with closing(log_in(replace(settings, database_pooler=pooler))) as found:
         assert found.execute("SHOW timezone").fetchall() == [("UTC",)]
         (row,) = found.execute("SELECT '2026-11-30 08:28:58-05'::timestamptz").fetchall()
@@ -220,7 +221,7 @@ HINTS = {
 @pytest.mark.parametrize("name", HINTS)
 def test_a_refused_pair_comes_with_a_hint(settings: Settings, name: str) -> None:
     value, phrase = HINTS[name]
-    pair = {"DATABASE_USERNAME": "flask_app_a", "DATABASE_PASSWORD": "wrong-pw-93b25e0c"}
+    pair = {"DATABASE_USERNAME": "flask_app_a", "DATABASE_PASSWORD": PASSWORD}
     user, password = (Secret(key, text) for key, text in {**pair, name: value}.items())
     with pytest.raises(LoginError) as caught:
         connect(libpq_options(settings), user, password)

@@ -354,8 +354,9 @@ def hold(service: Service, number: int) -> ExitStack:
     return stack
 
 
+@pytest.mark.usefixtures("nine_connections")
 def test_a_trial_login_takes_the_place_of_an_idle_connection(
-    serve: Callable[..., Service], rotation: Rotation, nine_connections: None
+    serve: Callable[..., Service], rotation: Rotation
 ) -> None:
     service = serve()
     with hold(service, 9):
@@ -368,11 +369,9 @@ def test_a_trial_login_takes_the_place_of_an_idle_connection(
         pass  # each place can be had again
 
 
+@pytest.mark.usefixtures("nine_connections")
 def test_a_trial_login_without_a_place_says_so(
-    serve: Callable[..., Service],
-    rotation: Rotation,
-    nine_connections: None,
-    wait_for: Callable[..., None],
+    serve: Callable[..., Service], rotation: Rotation, wait_for: Callable[..., None]
 ) -> None:
     service = serve()
     with hold(service, 9):

@@ -164,7 +164,7 @@ def test_a_lock_of_somebody_else_is_told_by_the_server_before_the_limit(
             administration._connection.execute("SELECT pg_advisory_lock(1)")
 
 
-PASSWORD = "hunter2-5d4f1a88c0e94b21-pw"
+PASSWORD = "hunter2-5d4f1a88c0e94b21-pw"  # pragma: allowlist secret
 
 
 def reachable(error: BaseException) -> Iterator[object]:

@@ -1166,6 +1166,7 @@ def test_a_time_of_the_future_is_wrong_wherever_it_stands(
     expected: list[str],
 ) -> None:
     ahead = str(int(time.time()) + 400)
+    # pragma: allowlist nextline secret
     old = {"SECRET_KEY_FALLBACKS": "an-old-key-of-32-bytes-5d0b7c1f9ae2483602"}
     release.write(old, {"fallbacks": "1700000000"})
     release.keep(session_lifetime=10**9)

@@ -59,7 +59,7 @@ ODD = {
     base64.b64encode(b"flask_app\n").decode(): "looks like base64",
     base64.b64encode(VALUE.encode() + b"\n").decode(): "looks like base64",
     base64.b64encode("pünktlich-um-drei".encode()).decode(): "looks like base64",
-    base64.b64encode(b"q7Xm-Zk3wP0_vT5rYb8hJ2nLd6sFgA4c").decode(): "looks like base64",
+    base64.b64encode(b"Xq7-ab12-Zk3w-Xq7-ab12-Zk3w-Xq7").decode(): "looks like base64",
     base64.urlsafe_b64encode(b"Xq7?>~-Xq7?>~-").decode(): "looks like base64",
 }
 
