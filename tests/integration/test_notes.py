@@ -147,3 +147,25 @@ def test_a_page_costs_the_same_with_a_million_notes(
         "INSERT INTO notes (text) SELECT 'note ' || n FROM generate_series(11, 1000000) n"
     )
     assert blocks_read() <= few + 10
+
+
+def test_times_are_in_utc_whatever_the_role_says(client: FlaskClient, database: Database) -> None:
+    database.execute("ALTER ROLE flask_app_a SET timezone = 'America/New_York'")
+    try:
+        database.execute(
+            "INSERT INTO notes (text, created_at) VALUES ('x', '2026-01-02 13:28:58Z')"
+        )
+        (note,) = client.get("/api/notes").get_json()["notes"]
+        assert note["created_at"] == "2026-01-02T13:28:58+00:00"
+        assert "2026-01-02 13:28 UTC" in client.get("/").get_data(as_text=True)
+    finally:
+        database.execute("ALTER ROLE flask_app_a RESET timezone")
+
+
+@pytest.mark.parametrize("stored", ["infinity", "-infinity", "0044-03-15 BC", "12026-11-30"])
+def test_a_time_that_python_can_not_hold_is_no_error(
+    client: FlaskClient, database: Database, stored: str
+) -> None:
+    database.execute(f"INSERT INTO notes (text, created_at) VALUES ('x', '{stored}')")
+    assert client.get("/api/notes").status_code == 200
+    assert client.get("/").status_code == 200
