@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import psycopg
 import sqlalchemy
-from sqlalchemy import URL, Connection, ExceptionContext, QueuePool, text
+from sqlalchemy import URL, Connection, ExceptionContext, QueuePool
 
 from .connection import (
     PING_SECONDS,
@@ -38,6 +38,9 @@ POOL: Final[Mapping[str, Any]] = {
 
 #: A server that ends a session may take as long, in seconds, until it gives the place away.
 PLACE_SECONDS: Final = (0.05, 0.2, 0.5)
+
+#: While a request has found no database within so many seconds, no new pair is tried.
+WATCH_SECONDS: Final = 10
 
 #: SQLSTATE of a server that takes no writes, such as a standby.
 READ_ONLY: Final = "25006"
@@ -73,7 +76,13 @@ class Outage:
 
     def __init__(self) -> None:
         self._since = 0.0
+        self._tried_at = 0.0
         self._trying = threading.Lock()
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether the database can't be reached, and a request has tried lately."""
+        return bool(self._since) and time.monotonic() - self._tried_at < WATCH_SECONDS
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
@@ -87,6 +96,7 @@ class Outage:
         try:
             yield
         except LoginError as error:
+            self._tried_at = time.monotonic()
             if error.is_refused or error.is_full:
                 self._end()
             else:
@@ -145,6 +155,7 @@ class Database:
             **pool,
         )
         self._closing_thread = 0
+        self._closed = 0
         sqlalchemy.event.listen(self.engine, "do_connect", self._connect)
         sqlalchemy.event.listen(self.engine, "checkout", self._check)
         sqlalchemy.event.listen(self.engine, "checkin", self._close_if_old)
@@ -160,11 +171,13 @@ class Database:
         return self.engine.begin()
 
     def reached(self) -> bool:
-        """Tell whether the database has answered once since the start; ask it until it has."""
+        """Tell whether the database has answered once since the start; ask it until it has.
+
+        While it does not, that takes as long as a login, and one thread asks at a time.
+        """
         if not self._reached:
             try:
-                with self.engine.connect() as connection:
-                    connection.execute(text("SELECT 1"))
+                self.engine.connect().close()  # a new one has logged in, another one was pinged
                 self._reached = True
             except sqlalchemy.exc.SQLAlchemyError:
                 return False
@@ -210,7 +223,11 @@ class Database:
         if _pair(snapshot) == _pair(current):
             return  # proven already; a database that is away must not hold up another key
         try:
-            self._try_login(snapshot)
+            # the request that comes by may need no database: others see when the outage is over
+            if self._outage.is_watched:
+                raise Away("the database can't be reached: it is tried again later")
+            with self._outage.attempt():
+                self._try_login(snapshot)
         except LoginError as error:
             reason = f"can't be used, {error.summary}: {error}"
             raise SecretError(error.key, str(self._store.source), reason) from None
@@ -228,6 +245,8 @@ class Database:
     def _close_idle(self, snapshot: Snapshot, most: int = POOL_SIZE + 1) -> None:
         """Close what nobody uses; its place in the pool is filled when somebody needs it.
 
+        :param most: so many are closed at most.
+
         Each is taken as for a request, and no new one is opened. Not with `Engine.dispose`, which
         replaces the pool: a thread that has the old one already would put its connection back
         where nobody looks again.
@@ -236,9 +255,11 @@ class Database:
         self._closing_thread = threading.get_ident()
         try:
             idle = pool.checkedin() if isinstance(pool, QueuePool) else 0
-            for _ in range(min(idle, most)):
-                with suppress(NotNeeded, sqlalchemy.exc.TimeoutError):
-                    pool.connect().close()  # the one that has been idle for longest
+            self._closed = 0
+            for _ in range(idle):
+                if self._closed < most:
+                    with suppress(NotNeeded, sqlalchemy.exc.TimeoutError):
+                        pool.connect().close()  # the one that has been idle for longest
         finally:
             self._closing_thread = 0
 
@@ -248,6 +269,7 @@ class Database:
         if record.info.pop("is_new", False):
             return
         is_closing = self._closing_thread == threading.get_ident()
+        self._closed += is_closing
         if is_closing or record.info["version"] != self._store.current().version:
             raise sqlalchemy.exc.DisconnectionError("this connection's login was replaced")
         try:

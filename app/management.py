@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 Answer = tuple[Mapping[str, str], int]
 Probes = Mapping[str, Callable[[], Answer]]
 
-#: How long a connection may last, in seconds; a readiness check takes 5 at most.
+#: How long a connection may last, in seconds; a readiness check takes as long as a login.
 TOTAL_SECONDS: Final = 10
 #: Beyond it, a new connection ends the oldest.
 MAX_CONNECTIONS: Final = 32

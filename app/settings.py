@@ -139,6 +139,7 @@ class Settings:
         if setting("PORT", "8080", _port) == setting("METRICS_PORT", "9090", _port):
             raise SettingsError("METRICS_PORT has to be another port than PORT")
         sslmode = setting("DATABASE_SSLMODE", "verify-full", _one_of(*SSL_MODES))
+        methods = setting("DATABASE_REQUIRE_AUTH", "scram-sha-256", _auth_methods)
         pooler = setting("DATABASE_POOLER", "none", _one_of(*POOLERS))
         return cls(
             secrets_from=setting("SECRETS_FROM", "files", _one_of("files", "env")),
@@ -152,11 +153,11 @@ class Settings:
             database_target_session_attrs=setting(
                 "DATABASE_TARGET_SESSION_ATTRS", "read-write", _one_of(*SESSION_ATTRS)
             ),
-            database_require_auth=setting("DATABASE_REQUIRE_AUTH", "scram-sha-256", _auth_methods),
+            database_require_auth=methods,
             database_channel_binding=setting(
                 "DATABASE_CHANNEL_BINDING",
                 "require" if sslmode in TLS_MODES and pooler == "none" else "prefer",
-                _channel_binding(sslmode),
+                _channel_binding(sslmode, methods),
             ),
             database_pooler=pooler,
             tls_dir=setting("TLS_DIR", "", _optional_path),
@@ -286,13 +287,18 @@ def _auth_methods(text: str) -> str:
     return ",".join(methods)
 
 
-def _channel_binding(sslmode: str) -> Callable[[str], str]:
+def _channel_binding(sslmode: str, methods: str) -> Callable[[str], str]:
     def convert(text: str) -> str:
         binding = _one_of(*CHANNEL_BINDINGS)(text)
         if binding == "require" and sslmode not in TLS_MODES:
             raise ValueError(
                 f"is require, and DATABASE_SSLMODE {sslmode} allows a connection without TLS, "
                 f"which has no channel to bind to: use one of {', '.join(TLS_MODES)}, or prefer"
+            )
+        if binding == "require" and "scram-sha-256" not in methods.split(","):
+            raise ValueError(
+                f"is require, which needs scram-sha-256, and DATABASE_REQUIRE_AUTH is {methods}: "
+                "set it to prefer"
             )
         return binding
 

@@ -211,8 +211,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def finish_request(self, conn: Connection, fs: Future[Any]) -> None:
         """Wait for the connection's next request, and let the next one in the backlog run."""
+        self._note(conn.sock, True)  # before: a pipelined request is enqueued at once
         super().finish_request(conn, fs)
-        self._note(conn.sock, True)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Do that, and see which requests have come to wait for something else."""

@@ -126,6 +126,12 @@ def _auth_methods(values: Mapping[str, str]) -> str:
 def _channel_binding(values: Mapping[str, str], sslmode: str) -> str:
     name, has_tls = "DATABASE_CHANNEL_BINDING", sslmode in TLS_MODES
     binding = _one_of(values, name, CHANNEL_BINDINGS, "require" if has_tls else "prefer")
+    methods = _auth_methods(values)
+    if binding == "require" and "scram-sha-256" not in methods.split(","):
+        raise SettingsError(
+            f"{name} is require, which needs scram-sha-256, and DATABASE_REQUIRE_AUTH is "
+            f"{methods}: set it to prefer"
+        )
     if binding == "require" and not has_tls:
         raise SettingsError(
             f"{name} is require, and DATABASE_SSLMODE {sslmode} allows a connection without TLS, "

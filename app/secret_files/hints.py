@@ -64,7 +64,7 @@ def _oddities(value: str) -> list[str]:
         "looks like base64": _is_base64_of_text(inner),
     }
     if assigned := _ASSIGNMENT.match(inner):
-        found["looks like KEY=value" if assigned[1] == "=" else "looks like KEY: value"] = True
+        found["looks like KEY=value" if assigned[1] == "=" else "looks like a line of YAML"] = True
     return [phrase for phrase, is_so in found.items() if is_so]
 
 

@@ -115,14 +115,14 @@ def _wrong_form(key: Key, text: str, lines: list[str]) -> str:
         return "is a list in brackets, as in JSON"
     if all(line.startswith("- ") for line in lines) and lines:
         return "is a list with dashes, as in YAML"
-    if len(lines) > 1 and all(line.endswith((",", ";")) for line in lines[:-1]):
+    if any(line.endswith((",", ";")) for line in lines):
         return "has lines that end with a separator"
     if any(value[:1] + value[-1:] in QUOTES for value in (stripped, *lines)):
         return "is in quotes, or a value of it is"
     for line in lines:
         if line != line.strip():
             return "has white space around a value"
-        if line.casefold().startswith(f"{key.name.casefold()}="):
+        if re.match(rf"{key.name}\s*[=:]", line, re.IGNORECASE):
             return "repeats its own name before a value"
         if _are_several(key, line):
             return "has several values in one line"

@@ -257,6 +257,7 @@ def test_a_pair_that_can_not_be_tried_is_adopted_once_the_database_is_back(
     assert service.store.current() is old
     assert "the database can't be reached: connection" in service.rejected[0].reason
     (tmp_path / "socket").symlink_to(settings.database_host)
+    assert service.role() == old["DATABASE_USERNAME"].reveal()  # the outage is over
     monkeypatch.setattr(store_module, "REFRESH_PAUSE", 0)
     assert service.store.refresh() is not old
     assert service.role() == service.store.current()["DATABASE_USERNAME"].reveal()
@@ -338,6 +339,24 @@ def test_the_service_may_do_what_it_does_and_no_more(
     service.engine.dispose()
 
 
+def test_a_pair_is_not_tried_in_an_outage(
+    settings: Settings, rotation: Rotation, silent: int
+) -> None:
+    """The request that comes by may need no database, and a login takes 5 s."""
+    store = SecretStore(Folder(rotation.mount.folder, KEYS), 0)
+    where = replace(settings, database_host="127.0.0.1", database_port=silent)
+    database = ServiceDatabase(where, store, lambda: None)
+    with pytest.raises(sqlalchemy.exc.OperationalError), database.begin():
+        pass
+    rotation.rotate()
+    started = time.monotonic()
+    store.current()
+    assert time.monotonic() - started < 2
+    assert store.refused
+    assert store.refused.summary == "can't be used, the database can't be reached"
+    database.engine.dispose()
+
+
 @pytest.fixture
 def nine_connections(database: Database) -> Iterator[None]:
     """Let the server have as many connections for the service as one pod's pool."""
@@ -361,11 +380,15 @@ def test_a_trial_login_takes_the_place_of_an_idle_connection(
     service = serve()
     with hold(service, 9):
         pass
+    service.database._close_idle(service.store.current(), most=3)  # empty places are no connection
+    with hold(service, 6):
+        pass
+    rotation.database.execute("ALTER DATABASE flask_app CONNECTION LIMIT 6")
     rotation.rotate()
     assert service.role() == rotation.role()
     assert service.failures == ["login"]  # the trial's first, before it had a place
     assert service.rejected == []
-    with hold(service, 9):
+    with hold(service, 6):
         pass  # each place can be had again
 
 

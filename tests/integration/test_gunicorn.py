@@ -14,18 +14,22 @@ import sys
 import threading
 import time
 import urllib.error
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
+from unittest.mock import Mock
 from urllib.parse import quote
 
 import psutil
 import pytest
+from gunicorn.workers.gthread import ThreadWorker
 
 from app.keeper.certificates import new_authority, new_certificate
+from app.worker import Limits, Worker
 from tests.integration.conftest import Database, service_settings
 from tests.integration.service import ROOT, Service, free_port, listens, write_certificate
 from tests.mount import SECRETS, Mount
@@ -650,3 +654,22 @@ def post_at_once(port: int) -> list[int]:
             headers = {"Content-Type": "application/json"}
             connection.request("POST", "/api/notes", '{"text": "by nginx"}', headers)
         return [connection.getresponse().status for connection in connections]
+
+
+def test_a_pipelined_request_waits_for_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gunicorn enqueues it as soon as the one before is finished."""
+    started: list[object] = []
+    monkeypatch.setattr(ThreadWorker, "enqueue_req", lambda worker, conn: started.append(conn))
+    worker = Worker.__new__(Worker)
+    worker.limits = Limits(1, 1, lambda limit: None, running=2)
+    worker.alive = True
+    worker._running = {}
+    worker._backlog = deque()
+    done: Future[bool] = Future()
+    done.set_result(True)
+    for number in range(5):
+        connection = Mock(sock=f"socket {number}")
+        connection.parser.unreader.buf.getvalue.return_value = b"GET / HTTP/1.1"
+        worker.finish_request(connection, done)
+    assert len(started) == len(worker._running) == 2
+    assert len(worker._backlog) == 3

@@ -1110,7 +1110,8 @@ def test_after_a_run_whose_clock_was_ahead_everything_is_rotated_at_once(
     assert failures == []
     warned = [one for one in log.warnings() if "times in the future" in one]
     assert len(warned) == 1
-    assert "wrong: GENERATION, database-made, fallbacks, session-made. " in warned[0]
+    for name in ("GENERATION", "database-made", "fallbacks", "session-made"):
+        assert name in warned[0]
     assert log.steps() == STEPS
     release.assert_at_rest()
     assert_of_now(release)

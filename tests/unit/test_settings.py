@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 
 from app.keys import SECRET_NAMES
 from app.settings import Settings, SettingsError, _read_dotenv
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -192,3 +195,18 @@ def test_the_example_is_valid_and_complete_enough(folder: Path) -> None:
     example = Path(__file__).parents[2] / ".env.example"
     (folder / ".env").write_text(example.read_text())
     assert Settings.load() == Settings.from_mapping({})
+
+
+def test_the_page_has_each_setting_with_its_default() -> None:
+    page = (ROOT / "docs" / "settings.md").read_text("utf-8")
+    rows = re.findall(r"(?m)^\| (`[A-Z_]+`(?:, `[A-Z_]+`)*) \| (.+?) \|", page)
+    defaults = dict(
+        pair
+        for names, values in rows
+        for pair in zip(re.findall("`([A-Z_]+)`", names), values.split(", "), strict=False)
+    )
+    settings = Settings.from_mapping({})
+    assert {name.lower() for name in defaults} == set(vars(settings))
+    for name, default in defaults.items():
+        if found := re.match("`([^`]+)`", default):
+            assert str(vars(settings)[name.lower()]).removesuffix(".0") == found[1]

@@ -53,7 +53,7 @@ ODD = {
     f"export PGPASSWORD={VALUE}": "looks like KEY=value",
     f"password={VALUE}": "looks like KEY=value",
     f"DB_PASS = {VALUE}": "looks like KEY=value",
-    f"password: {VALUE}": "looks like KEY: value",
+    f"password: {VALUE}": "looks like a line of YAML",
     base64.b64encode(b"correct-horse").decode(): "looks like base64",
     base64.b64encode(b"twelve-chars").decode(): "looks like base64",
     base64.b64encode(b"flask_app\n").decode(): "looks like base64",

@@ -88,6 +88,8 @@ WRONG_FORMS = {
     "several values in the second line": f"{FIRST}\n{SECOND},{FIRST}",
     "a comma after each line": f"{FIRST},\n{SECOND},",
     "a comma after all lines but one": f"{FIRST},\n{SECOND}",
+    "a comma after the only value": f"{FIRST},",
+    "a semicolon after the last line": f"{FIRST}\n{SECOND};",
     "double quotes": f'"{FIRST}"',
     "double quotes around all": f'"{FIRST}\n{SECOND}"',
     "single quotes": f"{FIRST}\n'{SECOND}'",
@@ -101,6 +103,7 @@ WRONG_FORMS = {
     "a line of spaces": f"{FIRST}\n   \n{SECOND}",
     "byte order mark": f"\ufeff{FIRST}",
     "its own name": f"SECRET_KEY_FALLBACKS={FIRST}",
+    "its own name, as in YAML": f"SECRET_KEY_FALLBACKS: {FIRST}",
     "its own name, lower case": f"secret_key_fallbacks={FIRST}",
 }
 
@@ -134,7 +137,6 @@ def test_fallbacks_in_another_form_than_lines_are_rejected_with_the_right_form(
                 "words; of, which none is long enough to be a key by itself",
                 "[its-first-character-is-a-bracket-0123",
                 "'its-first-character-is-a-quote-0123",
-                "ends-with-a-comma-but-stands-alone-0123,",
                 "has=an=equals=sign=and=no=name=before=it",
                 "a\\word-with-a-backslash-is-no-separator",
                 "-its-first-character-is-a-dash-0123456",
