@@ -52,7 +52,6 @@ def create_app(settings: Settings | None = None) -> Flask:
         metrics.watch_authorities(settings.database_ca_file)
     if settings.tls_dir:
         metrics.watch_certificate(settings.tls_dir / "tls.crt")
-    metrics.measure(app)
     session.register(app, store, on_future=metrics.signatures_from_future.inc)
     database = Database(
         settings,
@@ -63,4 +62,5 @@ def create_app(settings: Settings | None = None) -> Flask:
     journal = Journal(store, database)
     app.extensions.update(secrets=store, database=database, metrics=metrics, journal=journal)
     views.register(app, settings.trusted_proxies)
+    metrics.measure(app)
     return app

@@ -33,8 +33,8 @@ def register(app: Flask, trusted_proxies: int = 0) -> None:
     for module in (page, panel, notes, status, health):
         app.register_blueprint(module.blueprint)
     errors.register(app)
-    _add_headers(app)
     forwarded.register(app, trusted_proxies)
+    _add_headers(app)
 
 
 def _add_headers(app: Flask) -> None:

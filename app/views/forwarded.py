@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from flask import Flask, abort, request
+from flask import Flask
+from werkzeug.exceptions import BadRequest
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 if TYPE_CHECKING:
@@ -26,9 +28,9 @@ ABSOLUTE_FORM: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")
 def register(app: Flask, trusted_proxies: int) -> None:
     """Read X-Forwarded-* as the last `trusted_proxies` proxies set them, and reject malformed ones.
 
-    The last one to wrap `app`: everything else sees the request as the client sent it.
+    Around the app, not in a hook: that costs Flask twenty microseconds for each request.
     """
-    app.before_request(_reject_malformed)
+    _reject_malformed(app)
     if count := trusted_proxies:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=count, x_proto=count, x_host=count, x_prefix=count
@@ -55,21 +57,34 @@ def _normalize_host(app: Flask) -> None:
     app.wsgi_app = normalized  # type: ignore[method-assign]
 
 
-def _reject_malformed() -> None:
-    problem = _problem()
-    if problem:
-        # the error page starts its links with the prefix
-        request.root_path = ""
+def _reject_malformed(app: Flask) -> None:
+    answer = app.wsgi_app
+
+    def checked(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        problem = _problem(
+            environ.get("SCRIPT_NAME", ""),
+            environ["wsgi.url_scheme"],
+            environ.get("HTTP_HOST", ""),
+        )
+        if not problem:
+            return answer(environ, start_response)
+        environ["SCRIPT_NAME"] = ""  # the error page starts its links with the prefix
         log.warning("rejected a request: %s", problem)
-        abort(400, f"The request can't be answered: {problem}.")
+        error = BadRequest(f"The request can't be answered: {problem}.")
+        with app.request_context(environ):
+            rejected = app.make_response(app.handle_user_exception(error))
+            return rejected(environ, start_response)
+
+    app.wsgi_app = checked  # type: ignore[method-assign]
 
 
-def _problem() -> str:
+@lru_cache
+def _problem(prefix: str, scheme: str, host: str) -> str:
     """Return what is malformed, without its text; "": nothing."""
-    if not PREFIX.fullmatch(request.environ["SCRIPT_NAME"]):
+    if not PREFIX.fullmatch(prefix):
         return "X-Forwarded-Prefix must be a path such as /shop"
-    if request.scheme not in ("http", "https"):
+    if scheme not in ("http", "https"):
         return "X-Forwarded-Proto must be http or https"
-    if not HOST.fullmatch(request.headers.get("Host", "")):
+    if not HOST.fullmatch(host):
         return "the host must be a name or an address, with or without a port"
     return ""
