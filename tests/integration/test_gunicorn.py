@@ -20,6 +20,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPResponse
+from io import BytesIO
 from pathlib import Path
 from unittest.mock import Mock
 from urllib.parse import quote
@@ -669,7 +670,7 @@ def test_a_pipelined_request_waits_for_its_turn(monkeypatch: pytest.MonkeyPatch)
     done.set_result(True)
     for number in range(5):
         connection = Mock(sock=f"socket {number}")
-        connection.parser.unreader.buf.getvalue.return_value = b"GET / HTTP/1.1"
+        connection.parser.unreader.buf = BytesIO(b"GET / HTTP/1.1")  # what was read ahead
         worker.finish_request(connection, done)
     assert len(started) == len(worker._running) == 2
     assert len(worker._backlog) == 3
