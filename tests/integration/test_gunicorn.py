@@ -669,8 +669,8 @@ def test_a_pipelined_request_waits_for_its_turn(monkeypatch: pytest.MonkeyPatch)
     done: Future[bool] = Future()
     done.set_result(True)
     for number in range(5):
-        connection = Mock(sock=f"socket {number}")
-        connection.parser.unreader.buf = BytesIO(b"GET / HTTP/1.1")  # what was read ahead
+        read_ahead = {"parser.unreader.buf": BytesIO(b"GET / HTTP/1.1")}
+        connection = Mock(sock=f"socket {number}", **read_ahead)
         worker.finish_request(connection, done)
     assert len(started) == len(worker._running) == 2
     assert len(worker._backlog) == 3
