@@ -41,7 +41,7 @@ test: $(VENV)/dev $(VENV)/browser .venv-moto/moto ## Run the unit, integration a
 	$(TEST_ENV) $(BIN)/pytest --numprocesses auto --dist worksteal $(TEST_ARGS)
 
 .PHONY: bench
-bench: $(VENV)/dev ## Measure the service, in 10 minutes, and write docs/benchmarks.md
+bench: $(VENV)/dev ## Measure the service, in 12 minutes, and write docs/benchmarks.md
 	$(BIN)/python -m tests.bench
 
 .PHONY: bench-rotation

@@ -200,9 +200,11 @@ def _set_session(connection: LimitedConnection) -> None:
         connection.set_autocommit(True)
         connection.execute(statements.encode())
         connection.set_autocommit(False)
+        return
     except psycopg.Error as error:
-        connection.close()
-        raise LoginError(str(error)) from None
+        problem = " ".join(str(error).split())
+    connection.close()
+    raise LoginError(problem)  # out here: psycopg's error leads to the password
 
 
 def _describe(error: Exception, user: Secret, password: Secret) -> LoginError:

@@ -159,6 +159,15 @@ def test_nor_does_one_that_is_interrupted(
     assert_harmless(caught.value)
 
 
+def test_nor_does_one_that_fails_after_the_login(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "SESSION", {"no_such_setting": "x"})
+    with pytest.raises(LoginError, match="no_such_setting") as caught:
+        log_in(replace(settings, database_pooler="session"))
+    assert_harmless(caught.value)
+
+
 def assert_harmless(error: BaseException) -> None:
     """See that an error tracker would find no password, whatever it looks at."""
     found = traceback.TracebackException.from_exception(error, capture_locals=True)
