@@ -54,7 +54,8 @@ count() {
   while [ -z "$over" ] && kill -0 $$ 2>/dev/null; do
     printf -v line '%5s s  %s ...' "$((SECONDS - began))" "$current"
     # a line that is longer than the terminal can't be rewritten
-    printf '\r%s\033[K' "${line:0:width - 1}"
+    # the signal that ends it may come in the middle, of which bash would complain
+    printf '\r%s\033[K' "${line:0:width - 1}" 2>/dev/null
     sleep 1 & pause=$!
     [ -n "$over" ] || wait "$pause" || true
   done
