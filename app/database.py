@@ -186,19 +186,27 @@ class Database:
     def _connect(
         self, dialect: sqlalchemy.Dialect, record: Any, arguments: Any, options: dict[str, Any]
     ) -> LimitedConnection:
-        """Log in; once more, if the login was replaced meanwhile."""
+        """Log in; once more, if the login was replaced meanwhile.
+
+        Also where the old one was still let in: it may be locked before the first statement.
+        """
         if self._closing_thread == threading.get_ident():
             raise NotNeeded  # a place in the pool that is empty stays so
         with self._outage.attempt():
             snapshot = self._store.current()
-            try:
-                connection = self._login(options, snapshot)
-            except LoginError:
-                newer = self._store.refresh()
-                if newer.version == snapshot.version:
-                    raise
+            while True:
+                try:
+                    connection = self._login(options, snapshot)
+                except LoginError:
+                    newer = self._store.refresh()
+                    if newer.version == snapshot.version:
+                        raise
+                else:
+                    newer = self._store.current()
+                    if newer.version == snapshot.version:
+                        break
+                    connection.close()
                 snapshot = newer
-                connection = self._login(options, snapshot)
         record.info.update(version=snapshot.version, is_new=True)
         return connection
 

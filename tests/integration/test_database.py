@@ -113,6 +113,24 @@ def test_a_new_connection_has_the_new_login(
     assert {before, service.role()} == set(ROLES)
 
 
+def test_a_login_that_was_replaced_before_it_was_done_is_not_used(
+    serve: Callable[..., Service], rotation: Rotation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a thread that stood still meanwhile: its role may be locked before it asks anything."""
+    service = serve()
+    login = ServiceDatabase._login
+
+    def slowly(self: ServiceDatabase, *arguments: Any) -> Any:
+        monkeypatch.setattr(ServiceDatabase, "_login", login)
+        connection = login(self, *arguments)
+        rotation.rotate()
+        return connection
+
+    monkeypatch.setattr(ServiceDatabase, "_login", slowly)
+    assert service.role() == rotation.role()
+    assert service.failures == []
+
+
 def test_idle_connections_are_closed_when_a_generation_is_adopted(
     serve: Callable[..., Service], rotation: Rotation, wait_for: Callable[..., None]
 ) -> None:
