@@ -10,9 +10,10 @@ RUN pip --python /opt/venv/bin/python install --no-cache-dir --disable-pip-versi
 
 FROM python:3.13-slim
 COPY --from=packages /opt/venv /opt/venv
+COPY secret_files /srv/secret_files
 COPY app /srv/app
 # readable whatever the clone's umask was; compiled, since the file system is read-only where it runs
-RUN chmod -R a+rX /srv/app && /opt/venv/bin/python -m compileall -q /srv/app
+RUN chmod -R a+rX /srv && /opt/venv/bin/python -m compileall -q /srv
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1

@@ -23,12 +23,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     # not above: the keeper and secret_files are in this package too, and start without Flask
     from flask import Flask
 
+    from secret_files import Environment, Folder, SecretStore
+
     from . import logs, session, views
     from .database import Database
     from .journal import Journal
     from .keys import KEYS, SECRET_NAMES
     from .metrics import Metrics
-    from .secret_files import Environment, Folder, SecretStore
     from .settings import Settings
 
     settings = settings or Settings.load()

@@ -13,7 +13,8 @@ from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 from psycopg.pq import Format
 
-from .secret_files import Secret, hint
+from secret_files import Secret, hint
+
 from .settings import Settings
 
 #: A login takes no longer, for each address that is tried.

@@ -13,6 +13,8 @@ import psycopg
 import sqlalchemy
 from sqlalchemy import URL, Connection, ExceptionContext, QueuePool
 
+from secret_files import Secret, SecretError, SecretStore, Snapshot
+
 from .connection import (
     PING_SECONDS,
     STATEMENT_SECONDS,
@@ -22,7 +24,6 @@ from .connection import (
     connect,
     libpq_options,
 )
-from .secret_files import Secret, SecretError, SecretStore, Snapshot
 from .settings import Settings
 
 log = logging.getLogger(__name__)

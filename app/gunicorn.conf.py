@@ -14,12 +14,12 @@ from typing import Any
 from app import management
 from app.database import POOL_SIZE
 from app.logs import is_worth_a_line
-from app.secret_files import forbid_core_dumps
 from app.settings import Settings, SettingsError
 from app.tls import FILES, ServerContext
 from app.views import health
 from app.views.panel import PATH as PANEL
 from app.worker import Limits, Worker
+from secret_files import forbid_core_dumps
 
 # before a secret is read
 forbid_core_dumps()

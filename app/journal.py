@@ -38,8 +38,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
+from secret_files import SecretError, SecretStore, Snapshot
+
 from .database import Database
-from .secret_files import SecretError, SecretStore, Snapshot
 
 log = logging.getLogger(__name__)
 

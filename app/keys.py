@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .secret_files import Key
+from secret_files import Key
 
 KEYS: Final = (
     Key("SECRET_KEY", min_bytes=32),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from pythonjsonlogger.json import JsonFormatter
 
-from .secret_files import RedactingFormatter, Redactor, SecretStore
+from secret_files import RedactingFormatter, Redactor, SecretStore
 
 #: One for the process, since logging is the process's too.
 redactor = Redactor()

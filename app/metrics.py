@@ -23,7 +23,7 @@ from prometheus_client.core import InfoMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from .secret_files import Redactor, SecretError, SecretStore, Snapshot
+from secret_files import Redactor, SecretError, SecretStore, Snapshot
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

@@ -12,7 +12,7 @@ from flask import Flask, Request, Response, request
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from itsdangerous import SignatureExpired, TimestampSigner, URLSafeTimedSerializer
 
-from .secret_files import Secret, SecretStore, Snapshot
+from secret_files import Secret, SecretStore, Snapshot
 
 log = logging.getLogger(__name__)
 

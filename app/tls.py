@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 
-from .secret_files import folder_version
+from secret_files import folder_version
 
 log = logging.getLogger(__name__)
 

@@ -2,8 +2,9 @@
 
 from gunicorn.errors import AppImportError
 
+from secret_files import SecretError, log_uncaught
+
 from . import create_app
-from .secret_files import SecretError, log_uncaught
 from .settings import SettingsError
 
 log_uncaught()

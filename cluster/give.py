@@ -15,9 +15,9 @@ import sys
 from app.keeper.folder_secrets import FolderSecrets
 from app.keeper.objects import Conflict, Unavailable
 from app.keys import KEYS
-from app.secret_files import Key
-from app.secret_files.key import parse
 from local.place import FOLDER, GIVEN_KEYS
+from secret_files import Key
+from secret_files.key import parse
 
 from .commands import RELEASE, Problem, kubectl
 

@@ -22,8 +22,8 @@ import psutil
 
 from app.keeper.folder_secrets import FolderSecrets
 from app.keeper.keeper import PROBLEMS, Keeper
-from app.secret_files import Redactor
 from app.settings import Settings, SettingsError
+from secret_files import Redactor
 
 from .place import FOLDER, Running, plan
 from .postgres import Postgres

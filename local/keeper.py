@@ -10,8 +10,8 @@ import sys
 from app.keeper.__main__ import command_line, do
 from app.keeper.folder_secrets import FolderSecrets
 from app.keeper.plan import CERTIFICATES, Service
-from app.secret_files import RedactingFormatter, Redactor
 from app.settings import Settings, SettingsError
+from secret_files import RedactingFormatter, Redactor
 
 from .place import FOLDER, Running, plan
 from .problem import Problem

@@ -87,7 +87,8 @@ class Shell:
 
     def _lay_out(self) -> None:
         """Copy what the commands read, with the words replaced: `put your names into` them."""
-        (self.work / "app").symlink_to(ROOT / "app")
+        for package in ("app", "secret_files"):
+            (self.work / package).symlink_to(ROOT / package)
         shutil.copytree(ROOT / "chart", self.work / "chart")
         shutil.copytree(ROOT / "docs" / "external", self.work / "docs" / "external")
         for file in (self.work / "docs" / "external").iterdir():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from app.keeper.folder_secrets import FolderSecrets, write_generation
 from app.keys import KEYS
-from app.secret_files import Secret
+from secret_files import Secret
 
 #: Made for these tests, and valid: long enough, and no placeholder.
 SECRETS = {

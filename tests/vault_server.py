@@ -29,7 +29,7 @@ from urllib.parse import quote
 import psycopg
 
 from app.keeper.certificates import new_authority, new_certificate
-from app.secret_files import forbid_core_dumps
+from secret_files import forbid_core_dumps
 
 Body = dict[str, Any]
 

@@ -10,8 +10,8 @@ from flask import Flask
 import app.logs
 from app import create_app
 from app.keeper.certificates import new_authority, new_certificate
-from app.secret_files import Redactor
 from app.settings import Settings
+from secret_files import Redactor
 from tests.mount import Mount
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from app.secret_files import Key
+from secret_files import Key
 
 PAIR = (Key("DATABASE_USERNAME", min_bytes=1, public=True), Key("DATABASE_PASSWORD"))
 NAMES = tuple(key.name for key in PAIR)

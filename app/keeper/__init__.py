@@ -1,4 +1,4 @@
 """The Job that makes the secrets inside the cluster, so that nobody holds one.
 
-It shares `app.secret_files` and nothing else with the service.
+It shares `secret_files` and nothing else with the service.
 """

@@ -17,7 +17,8 @@ from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
-from ..secret_files import RedactingFormatter, Redactor, forbid_core_dumps, log_uncaught
+from secret_files import RedactingFormatter, Redactor, forbid_core_dumps, log_uncaught
+
 from .keeper import PROBLEMS, Keeper
 from .objects import Conflict, SecretObjects
 from .plan import PARTS, Plan

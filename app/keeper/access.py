@@ -13,7 +13,8 @@ from typing import Final, TypeVar
 
 import psycopg
 
-from ..secret_files import Redactor, Secret
+from secret_files import Redactor, Secret
+
 from .database import Administration, Login, Server, administer
 from .objects import NO_NOTES, Conflict, SecretObjects, StoredSecret, Unavailable
 from .plan import Plan

@@ -18,7 +18,7 @@ from psycopg import sql
 from psycopg.abc import RV, PQGen
 from psycopg.rows import TupleRow
 
-from ..secret_files import Redactor, Secret
+from secret_files import Redactor, Secret
 
 SCHEMA: Final = (Path(__file__).parent / "schema.sql").read_text()
 

@@ -16,7 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from ..secret_files import Secret
+from secret_files import Secret
+
 from .objects import NO_NOTES, Conflict, StoredSecret, Unavailable
 
 #: Stands beside the values, in the place of a Secret's annotations.

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 
 import psycopg
 
-from ..secret_files import Redactor
+from secret_files import Redactor
+
 from .access import Access, DatabaseAccess
 from .database import Login, StillLetIn
 from .fill import ServiceFiller, fill_administrator, prepare_database

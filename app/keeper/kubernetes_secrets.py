@@ -11,7 +11,8 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from ..secret_files import Secret
+from secret_files import Secret
+
 from .objects import NO_NOTES, Conflict, StoredSecret, Unavailable
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from ..secret_files import Secret
+from secret_files import Secret
 
 #: The keys that are no secret: anybody may see them, also in a log.
 PUBLIC_KEYS: Final = frozenset({"DATABASE_USERNAME", "GENERATION", "username", "tls.crt", "ca.crt"})

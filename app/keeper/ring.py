@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ..secret_files import Secret
+from secret_files import Secret
 
 #: What is noted of a value that is yet to be used.
 COMING: Final = "coming"

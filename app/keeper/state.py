@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ..secret_files import Secret
+from secret_files import Secret
+
 from .objects import StoredSecret
 from .plan import DATABASE, SESSION
 from .ring import Ring, is_future, number

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from ..secret_files import Redactor
+from secret_files import Redactor
+
 from .access import Access
 from .certificates import begins_at, due_at, expires_at
 from .objects import SecretObjects, StoredSecret

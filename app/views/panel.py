@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from flask import Blueprint, current_app, render_template
 
+from secret_files import SecretStore
+
 from ..journal import Event, Journal, Pod, View
-from ..secret_files import SecretStore
 
 PATH: Final = "/panel"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, jsonify
 
-from ..secret_files import Refused, SecretStore
+from secret_files import Refused, SecretStore
 
 blueprint = Blueprint("status", __name__)
 

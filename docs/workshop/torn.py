@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from app.secret_files import Folder
+from secret_files import Folder
 from tests.writers import NAMES, PAIR, keep_writing, number_of, write_linked
 
 #: So many torn pairs show that it happens.

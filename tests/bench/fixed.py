@@ -5,9 +5,9 @@ from sqlalchemy import URL, create_engine
 from app import create_app
 from app.connection import libpq_options
 from app.database import POOL
-from app.secret_files import SecretStore, Snapshot
 from app.session import StoreSessionInterface, TimedSignatures
 from app.settings import Settings
+from secret_files import SecretStore, Snapshot
 
 
 class FixedStore(SecretStore):

@@ -1,4 +1,4 @@
-"""The parts of app/secret_files on their own: check, reload, swap and redaction."""
+"""The parts of secret_files on their own: check, reload, swap and redaction."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from statistics import median
 from typing import Final, TypeVar
 
-from app.secret_files import Folder, Key, Redactor, Secret, SecretStore
 from local.problem import Problem
+from secret_files import Folder, Key, Redactor, Secret, SecretStore
 from tests.mount import Mount
 
 from .report import NO_GOAL, Goal, Table

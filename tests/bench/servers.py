@@ -19,9 +19,9 @@ import psutil
 from app.keeper.database import Server
 from app.keeper.folder_secrets import FolderSecrets
 from app.keeper.keeper import Keeper
-from app.secret_files import Redactor
 from local.postgres import Postgres
 from local.problem import Problem
+from secret_files import Redactor
 from tests.integration.conftest import plan_for
 
 ROOT: Final = Path(__file__).parents[2]

@@ -20,7 +20,7 @@ from urllib.parse import urlencode
 
 import kubernetes.config
 
-from app.secret_files import Secret
+from secret_files import Secret
 
 ROOT = Path(__file__).parents[2]
 NAMESPACE = "flask-app"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.secret_files import Secret
+from secret_files import Secret
 from tests.e2e.cluster import Cluster
 
 #: The values of a Secret, by their keys.

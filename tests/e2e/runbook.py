@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from app.secret_files import Secret
+from secret_files import Secret
 from tests.e2e.cluster import Cluster
 from tests.e2e.leakscan.needles import Needles
 from tests.e2e.shell import Shell

@@ -24,7 +24,7 @@ import psycopg
 import pytest
 
 from app.keeper.certificates import new_authority
-from app.secret_files import Secret
+from secret_files import Secret
 from tests.e2e.cluster import Cluster, namespace
 from tests.e2e.leakscan.run import image_of
 from tests.e2e.release import Release

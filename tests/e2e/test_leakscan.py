@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from app.secret_files import Secret
+from secret_files import Secret
 from tests.e2e import errors
 from tests.e2e.cluster import ROOT, Cluster, namespace
 from tests.e2e.leakscan import etcd

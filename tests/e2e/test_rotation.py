@@ -17,7 +17,7 @@ from contextlib import contextmanager
 import pytest
 
 from app.keeper.state import IDLE
-from app.secret_files import Secret
+from secret_files import Secret
 from tests.e2e.cluster import ROOT, Cluster
 from tests.e2e.keeper import Job, start
 from tests.e2e.leakscan.needles import Needles

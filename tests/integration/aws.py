@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from app.keeper.database import Login
-from app.secret_files import Secret
+from secret_files import Secret
 from tests.integration.conftest import Database
 from tests.integration.rotation import ROLES
 from tests.integration.service import ROOT, free_port, listens

@@ -15,10 +15,10 @@ from app.keeper.database import Login, Server
 from app.keeper.folder_secrets import FolderSecrets
 from app.keeper.keeper import Keeper
 from app.keeper.plan import Plan
-from app.secret_files import Redactor
 from app.settings import Settings
 from local.place import GIVEN_KEYS, OWN_KEYS
 from local.postgres import Postgres
+from secret_files import Redactor
 from tests.integration.rotation import Rotation, restore
 from tests.integration.service import Service
 from tests.mount import SECRETS, Mount

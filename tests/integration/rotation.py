@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from app.keys import KEYS
-from app.secret_files import Folder
+from secret_files import Folder
 from tests.mount import Mount
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ import pytest
 from app.keeper.database import Login, Server
 from app.keeper.folder_secrets import FolderSecrets
 from app.keeper.keeper import Keeper
-from app.secret_files import Redactor, Secret
 from local.postgres import PROGRAMS, Postgres, _run
+from secret_files import Redactor, Secret
 from tests.integration.conftest import Database, hurry, plan_for
 from tests.integration.service import free_port
 

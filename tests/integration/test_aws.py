@@ -20,8 +20,8 @@ from prometheus_client import generate_latest
 
 from app.keeper.certificates import new_authority, new_certificate
 from app.keys import KEYS
-from app.secret_files import Folder
 from app.settings import Settings
+from secret_files import Folder
 from tests.e2e.load import Load, visits_in
 from tests.integration.aws import Manager, OperatorStandIn, moto_server
 from tests.integration.conftest import Database

@@ -24,7 +24,7 @@ from app.keeper import pods
 from app.keeper.folder_secrets import FolderSecrets
 from app.keeper.keeper import Keeper
 from app.keeper.plan import DATABASE, SESSION, Plan, Service
-from app.secret_files import Redactor
+from secret_files import Redactor
 from tests.browser import HAS, PHONE, SIGNS, STEPS, WATCH, chromium, visit
 from tests.integration.conftest import Database
 from tests.integration.service import Service as Pod

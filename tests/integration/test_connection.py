@@ -22,8 +22,8 @@ from flask import Flask
 
 from app import connection
 from app.connection import LoginError, Silent, connect, libpq_options
-from app.secret_files import Secret
 from app.settings import Settings
+from secret_files import Secret
 from tests.integration.conftest import Database
 from tests.integration.server import OwnServer, no_more_files, own_server
 from tests.mount import Mount

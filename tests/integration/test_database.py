@@ -21,9 +21,9 @@ from sqlalchemy import NullPool, text
 from app.database import POOL
 from app.database import Database as ServiceDatabase
 from app.keys import KEYS
-from app.secret_files import Folder, SecretError, SecretStore
-from app.secret_files import store as store_module
 from app.settings import Settings
+from secret_files import Folder, SecretError, SecretStore
+from secret_files import store as store_module
 from tests.integration.conftest import Database
 from tests.integration.rotation import ROLES, Rotation
 from tests.mount import SECRETS, Mount

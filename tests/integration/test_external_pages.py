@@ -26,8 +26,8 @@ import psycopg
 import pytest
 
 from app.keeper.database import Login, Server
-from app.secret_files import Secret
 from local.postgres import Postgres
+from secret_files import Secret
 from tests.external import (
     NEEDED,
     Shell,

@@ -207,9 +207,9 @@ def test_what_nobody_catches_and_warnings_are_logged_without_a_secret(
     )
     lines = [json.loads(line) for line in ran.stderr.splitlines()]
     assert [line["logger"] for line in lines] == [
-        "app.secret_files.redaction",
+        "secret_files.redaction",
         "py.warnings",
-        "app.secret_files.redaction",
+        "secret_files.redaction",
     ]
     assert ran.stderr.count("[redacted]") == 3
     assert SECRETS["DATABASE_PASSWORD"] not in ran.stderr

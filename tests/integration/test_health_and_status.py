@@ -21,8 +21,8 @@ from app import logs
 from app.connection import LimitedConnection
 from app.journal import Journal
 from app.keys import KEYS
-from app.secret_files import Folder, SecretStore
 from app.settings import Settings
+from secret_files import Folder, SecretStore
 from tests.integration.conftest import Database
 from tests.integration.rotation import ROLES, Rotation
 

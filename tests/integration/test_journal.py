@@ -20,8 +20,8 @@ from sqlalchemy import Connection, Engine
 
 from app import journal as journal_module
 from app.journal import Event, Journal, View
-from app.secret_files import SecretStore
 from app.settings import Settings
+from secret_files import SecretStore
 from tests.integration.conftest import Database
 from tests.integration.rotation import Rotation
 

@@ -20,7 +20,7 @@ from app.keeper.keeper import Keeper
 from app.keeper.objects import NO_NOTES, Conflict, StoredSecret, Unavailable
 from app.keeper.plan import PARTS, Contradiction
 from app.keys import KEYS
-from app.secret_files import Folder, Redactor, Secret
+from secret_files import Folder, Redactor, Secret
 from tests.integration.conftest import Database
 from tests.mount import SECRETS
 

@@ -32,7 +32,7 @@ from app.keeper.database import (
 from app.keeper.folder_secrets import FolderSecrets
 from app.keeper.keeper import Keeper
 from app.keeper.plan import Plan
-from app.secret_files import Redactor, Secret
+from secret_files import Redactor, Secret
 from tests.integration.conftest import plan_for
 from tests.integration.server import OwnServer, no_more_files, own_server
 

@@ -36,9 +36,9 @@ from app.keeper.objects import NO_NOTES, Conflict, SecretObjects, StoredSecret
 from app.keeper.plan import DATABASE, SESSION, Service
 from app.keeper.pods import Pods, PodsBehind
 from app.keeper.state import ANNOUNCED, IDLE, PROMOTED, State
-from app.secret_files import Redactor
 from app.settings import Settings
 from local.place import OWN_KEYS
+from secret_files import Redactor
 from tests.integration.conftest import Database
 from tests.integration.load import Load
 from tests.integration.service import free_port

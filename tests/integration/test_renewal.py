@@ -33,8 +33,8 @@ from app.keeper.plan import CERTIFICATES, Contradiction, Plan, Service
 from app.keeper.pods import Pods, PodsBehind
 from app.keeper.renewal import Certificates
 from app.metrics import Metrics
-from app.secret_files import Redactor
 from app.tls import ServerContext
+from secret_files import Redactor
 from tests.integration.conftest import Database
 
 AUTHORITY, TLS, DATABASE_TLS = SECRETS = ("ca", "tls", "database-tls")

@@ -23,8 +23,8 @@ from app.keeper.folder_secrets import FolderSecrets
 from app.keeper.keeper import Keeper
 from app.keeper.plan import CERTIFICATES, Plan, Service
 from app.keeper.pods import Pod, Pods
-from app.secret_files import Redactor, Secret
 from app.settings import Settings
+from secret_files import Redactor, Secret
 from tests.integration.conftest import Database
 from tests.mount import Mount
 

@@ -12,8 +12,8 @@ from sqlalchemy import NullPool
 from app.database import POOL
 from app.database import Database as ServiceDatabase
 from app.keys import KEYS
-from app.secret_files import Folder, SecretStore
 from app.settings import Settings
+from secret_files import Folder, SecretStore
 from tests.integration.load import THREADS, Load
 from tests.integration.rotation import ROLES, Rotation
 

@@ -11,9 +11,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
 
-from app.secret_files import Secret
 from app.session import TimedSignatures
 from app.settings import Settings
+from secret_files import Secret
 from tests.integration.conftest import Database
 from tests.mount import SECRETS, Mount
 

@@ -18,8 +18,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app.secret_files import SecretError
 from app.settings import Settings
+from secret_files import SecretError
 from tests.integration.conftest import Database
 from tests.integration.load import Load
 from tests.integration.rotation import ROLES, lock_out, restore, sessions

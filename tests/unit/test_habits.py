@@ -26,8 +26,10 @@ CLEAN = {
         f".github/workflows/{name}": (ROOT / ".github" / "workflows" / name).read_text()
         for name in ("image.yml", "tests.yml")
     },
-    **{f"{folder}/__init__.py": '"""Nothing."""\n' for folder in ("app", "chart", "cluster")},
-    **{f"{folder}/__init__.py": '"""Nothing."""\n' for folder in ("local", "tests", "tools")},
+    **{
+        f"{folder}/__init__.py": '"""Nothing."""\n'
+        for folder in ("app", "chart", "cluster", "local", "secret_files", "tests", "tools")
+    },
     "values.yaml": "one: 1\n",
 }
 

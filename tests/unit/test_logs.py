@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from app import logs
-from app.secret_files import Redactor, Secret, log_uncaught
+from secret_files import Redactor, Secret, log_uncaught
 from tests.forms import CURRENT, FORMS, PREVIOUS, traces
 
 CONF = Path(logs.__file__).with_name("gunicorn.conf.py")

@@ -15,7 +15,7 @@ from app.keeper import certificates, pods
 from app.keeper.certificates import KeyPair, expires_at, new_authority, new_certificate
 from app.keys import KEYS
 from app.metrics import Metrics
-from app.secret_files import Folder, Redactor, SecretStore
+from secret_files import Folder, Redactor, SecretStore
 from tests.mount import Mount
 from tests.promtool import needs_promtool, promtool
 from tests.whole import whole_service

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 
-from app.secret_files import Secret
+from secret_files import Secret
 from tests.e2e.cluster import Cluster
 from tests.e2e.leakscan.__main__ import INTERRUPTED, told
 from tests.e2e.progress import Progress

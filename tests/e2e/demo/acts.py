@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from app.secret_files import Secret
+from secret_files import Secret
 from tests.e2e.cluster import ROOT, Cluster
 from tests.e2e.leakscan.engine import CLEAN, Place, Report, Row
 from tests.e2e.leakscan.places import PLACES

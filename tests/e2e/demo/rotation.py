@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from app.secret_files import Secret
+from secret_files import Secret
 from tests.e2e import keeper
 from tests.e2e.cluster import Cluster
 from tests.e2e.leakscan.reader import reader

@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from app.secret_files import Redactor, Secret
+from secret_files import Redactor, Secret
 from tests.e2e.cluster import Cluster
 from tests.e2e.progress import Progress, is_terminal
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 from urllib.parse import quote, quote_plus
 
-from app.secret_files import Secret
+from secret_files import Secret
 
 #: A shorter value would be found everywhere. In bytes; the shortest form is an MD5 of 16.
 MIN_BYTES: Final = 16

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.keys import KEYS
-from app.secret_files import Secret
+from secret_files import Secret
 from tests.e2e.cluster import Cluster
 
 FOLDER: Final = "/etc/secrets"

@@ -14,7 +14,7 @@ from kubernetes.client import ApiClient, ApiException, Configuration, CoreV1Api
 from kubernetes.config import new_client_from_config
 
 from app.keeper.objects import PUBLIC_KEYS
-from app.secret_files import Secret
+from secret_files import Secret
 from tests.e2e.cluster import Cluster
 
 from .origin import Origin, from_files, origin_of

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from app.secret_files import Secret
+from secret_files import Secret
 from tests.e2e.cluster import ROOT, Cluster
 from tests.e2e.keeper import start
 from tests.e2e.progress import Progress

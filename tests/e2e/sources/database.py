@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from app.keeper.certificates import KeyPair, new_certificate
-from app.secret_files import Secret
+from secret_files import Secret
 from tests.e2e.cluster import Cluster
 
 NAME = "database"

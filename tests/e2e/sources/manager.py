@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from app.secret_files import Secret
+from secret_files import Secret
 from tests.e2e.cluster import Cluster
 from tests.mount import OWN
 

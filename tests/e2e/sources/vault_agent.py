@@ -24,7 +24,7 @@ SECURITY = HARDENED | {"runAsUser": 100, "runAsGroup": 1000, "readOnlyRootFilesy
 
 AGENT = r"""
 import json, os, signal, ssl, sys, tempfile, time, urllib.error, urllib.request
-from app.secret_files import forbid_core_dumps
+from secret_files import forbid_core_dumps
 
 forbid_core_dumps()
 # as the first process of a container it would not end otherwise

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from app.keeper.folder_secrets import FolderSecrets
-from app.secret_files import Key
 from cluster import give
 from cluster.commands import Problem
+from secret_files import Key
 
 TOKEN = b"of-a-provider-5e91c07bd4\n"
 

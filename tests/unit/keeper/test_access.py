@@ -13,7 +13,7 @@ from app.keeper import access as module
 from app.keeper.access import Access
 from app.keeper.folder_secrets import FolderSecrets
 from app.keeper.objects import NO_NOTES, Conflict, StoredSecret, Unavailable
-from app.secret_files import Redactor, Secret
+from secret_files import Redactor, Secret
 
 NAME = "secrets"
 KEY = "a-key-that-was-there-3f0c1a"

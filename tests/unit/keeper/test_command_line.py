@@ -18,7 +18,7 @@ from app.keeper.objects import NO_NOTES, Conflict, SecretObjects, StoredSecret
 from app.keeper.plan import PARTS
 from app.keeper.pods import Pod, Pods
 from app.keeper.settings import plan_from
-from app.secret_files import Redactor
+from secret_files import Redactor
 from tests.unit.keeper.test_settings import ENVIRONMENT
 
 

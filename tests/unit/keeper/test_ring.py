@@ -7,7 +7,7 @@ import time
 import pytest
 
 from app.keeper.ring import CLOCK_TOLERANCE, Fallback, Ring
-from app.secret_files import Secret
+from secret_files import Secret
 
 
 def secret(text: str) -> Secret:

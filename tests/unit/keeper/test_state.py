@@ -15,7 +15,7 @@ from app.keeper.objects import NO_NOTES, StoredSecret
 from app.keeper.plan import DATABASE, SESSION
 from app.keeper.ring import Fallback, Ring, is_future
 from app.keeper.state import ANNOUNCED, IDLE, PROMOTED, SESSION_KEY, State, times_ahead
-from app.secret_files import Secret
+from secret_files import Secret
 
 #: No time that a keeper writes has more digits.
 LAST = 10**11 - 1

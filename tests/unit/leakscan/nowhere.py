@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from app.secret_files import Secret
+from secret_files import Secret
 from tests.e2e.cluster import Cluster
 from tests.e2e.leakscan.needles import Needles
 from tests.e2e.leakscan.target import Target

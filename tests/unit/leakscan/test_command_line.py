@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 SCAN = """
 import sys, time
 from contextlib import contextmanager
-from app.secret_files import Secret
+from secret_files import Secret
 from tests.e2e.leakscan import __main__ as command
 from tests.e2e.leakscan.engine import Place, Sample, scan
 from tests.unit.leakscan.nowhere import target_for

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.secret_files import Secret
+from secret_files import Secret
 from tests.e2e.leakscan.engine import (
     CLEAN,
     FOUND,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from app.keeper.certificates import new_authority
-from app.secret_files import Secret
+from secret_files import Secret
 from tests.e2e.leakscan.needles import OVERLAP, Hit, Needles
 from tests.forms import CURRENT, FORMS
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.secret_files import Secret
+from secret_files import Secret
 from tests.e2e.leakscan.engine import Sample, Unreadable
 from tests.e2e.leakscan.repository import history
 from tests.git import ENVIRONMENT, commit, git

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.secret_files import Secret
+from secret_files import Secret
 from tests.e2e.leakscan.engine import CLEAN, UNREADABLE, Place, Reading, Report, Sample
 from tests.e2e.leakscan.run import Scan
 from tests.e2e.leakscan.target import Target

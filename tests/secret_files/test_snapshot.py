@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.keys import KEYS
-from app.secret_files import Folder, SecretError
+from secret_files import Folder, SecretError
 from tests.mount import OWN, Mount
 
 

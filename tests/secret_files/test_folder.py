@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.keys import KEYS
-from app.secret_files import Folder, SecretError, folder, folder_version
-from app.secret_files.folder import SETTLE_SECONDS, Unsettled
+from secret_files import Folder, SecretError, folder, folder_version
+from secret_files.folder import SETTLE_SECONDS, Unsettled
 from tests.mount import SECRETS, Mount
 from tests.writers import (
     NAMES,

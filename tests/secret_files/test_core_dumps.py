@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 LIMITS = "import resource; print(*resource.getrlimit(resource.RLIMIT_CORE))"
-FORBID = "from app.secret_files import forbid_core_dumps as forbid; forbid(); "
+FORBID = "from secret_files import forbid_core_dumps as forbid; forbid(); "
 CHILD = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {LIMITS!r}])"
 KEEPER = """
 import runpy

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.secret_files import RedactingFormatter, Redactor, Secret
-from app.secret_files.redaction import Index, _merged, forms
+from secret_files import RedactingFormatter, Redactor, Secret
+from secret_files.redaction import Index, _merged, forms
 from tests.forms import CURRENT, FORMS, IN_LINES, PREVIOUS, traces
 
 

@@ -14,10 +14,10 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from app.secret_files import Folder, Key, SecretError
+from secret_files import Folder, Key, SecretError
 from tests.mount import Mount
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "secret-files.md"
 TOKEN = "Zk3-a-token-of-this-test-4f1c"
 CHANGED = "Zk3-another-token-of-it-9a03"
@@ -40,7 +40,7 @@ raise ValueError(changed)
 @pytest.fixture
 def copied(tmp_path: Path) -> Path:
     """Return a folder that has a copy of the package, and nothing else."""
-    package = ROOT / "app" / "secret_files"
+    package = ROOT / "secret_files"
     shutil.copytree(package, tmp_path / "copy" / "secret_files")
     return tmp_path / "copy"
 
@@ -116,7 +116,7 @@ def test_a_secret_with_the_mode_on_the_page_is_read_and_with_the_default_refused
 
 def test_needs_the_standard_library_only() -> None:
     imported: set[str] = set()
-    for path in (ROOT / "app" / "secret_files").glob("*.py"):
+    for path in (ROOT / "secret_files").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 imported.update(name.name for name in node.names)

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from app.keys import KEYS
-from app.secret_files import Folder, Refused, SecretError, SecretStore, Snapshot
-from app.secret_files import store as store_module
-from app.secret_files.folder import SETTLE_SECONDS, Unsettled
+from secret_files import Folder, Refused, SecretError, SecretStore, Snapshot
+from secret_files import store as store_module
+from secret_files.folder import SETTLE_SECONDS, Unsettled
 from tests.mount import SECRETS, Mount
 from tests.writers import NAMES, PAIR, number_of, write_in_place
 

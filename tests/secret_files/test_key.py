@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.secret_files import Key
-from app.secret_files.key import parse
+from secret_files import Key
+from secret_files.key import parse
 
 TOKEN = Key("TOKEN")
 

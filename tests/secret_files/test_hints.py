@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.secret_files import Secret, hint
+from secret_files import Secret, hint
 from tests.forms import CURRENT, PREVIOUS
 
 VALUE = "Xq7-ab12-Zk3w"

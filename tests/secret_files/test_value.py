@@ -19,7 +19,7 @@ from functools import partial
 import pytest
 import yaml
 
-from app.secret_files import Secret
+from secret_files import Secret
 
 VALUE = "s3cr3t-value-for-this-test"
 
