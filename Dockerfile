@@ -10,6 +10,7 @@ RUN pip --python /opt/venv/bin/python install --no-cache-dir --disable-pip-versi
 
 FROM python:3.13-slim
 COPY --from=packages /opt/venv /opt/venv
+COPY keeper /srv/keeper
 COPY secret_files /srv/secret_files
 COPY app /srv/app
 # readable whatever the clone's umask was; compiled, since the file system is read-only where it runs

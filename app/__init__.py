@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from flask import Flask
+from flask import Flask
 
-    from .settings import Settings
+from secret_files import Environment, Folder, SecretStore
+
+from . import logs, session, views
+from .database import Database
+from .journal import Journal
+from .keys import KEYS, SECRET_NAMES
+from .metrics import Metrics
+from .settings import Settings
 
 #: A note of 1,000 characters, each escaped in JSON as a surrogate pair, and some room.
 MAX_BODY_BYTES = 16 * 1024
@@ -20,18 +25,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     :raises SettingsError: a setting is malformed.
     :raises SecretError: a secret is missing or unfit.
     """
-    # not above: the keeper and secret_files are in this package too, and start without Flask
-    from flask import Flask
-
-    from secret_files import Environment, Folder, SecretStore
-
-    from . import logs, session, views
-    from .database import Database
-    from .journal import Journal
-    from .keys import KEYS, SECRET_NAMES
-    from .metrics import Metrics
-    from .settings import Settings
-
     settings = settings or Settings.load()
     app = Flask(__name__)
     app.config.update(

@@ -60,7 +60,7 @@ STATEMENT_SECONDS: Final = 2
 #: How long somebody who looks waits for another one who asks it, in seconds.
 PATIENCE: Final = 1.0
 
-#: The keeper makes both: app/keeper/schema.sql.
+#: The keeper makes both: keeper/schema.sql.
 events = Table(
     "secret_events",
     MetaData(),

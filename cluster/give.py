@@ -12,9 +12,9 @@ import getpass
 import json
 import sys
 
-from app.keeper.folder_secrets import FolderSecrets
-from app.keeper.objects import Conflict, Unavailable
 from app.keys import KEYS
+from keeper.folder_secrets import FolderSecrets
+from keeper.objects import Conflict, Unavailable
 from local.place import FOLDER, GIVEN_KEYS
 from secret_files import Key
 from secret_files.key import parse

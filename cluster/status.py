@@ -17,7 +17,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from app.keeper.screen import screen
+from keeper.screen import screen
 
 from .commands import NAMESPACE, RELEASE, Object, Problem, items, kubectl, run
 

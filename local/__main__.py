@@ -20,9 +20,9 @@ from types import FrameType
 
 import psutil
 
-from app.keeper.folder_secrets import FolderSecrets
-from app.keeper.keeper import PROBLEMS, Keeper
 from app.settings import Settings, SettingsError
+from keeper.folder_secrets import FolderSecrets
+from keeper.keeper import PROBLEMS, Keeper
 from secret_files import Redactor
 
 from .place import FOLDER, Running, plan

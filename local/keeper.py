@@ -7,10 +7,10 @@ import logging
 import os
 import sys
 
-from app.keeper.__main__ import command_line, do
-from app.keeper.folder_secrets import FolderSecrets
-from app.keeper.plan import CERTIFICATES, Service
 from app.settings import Settings, SettingsError
+from keeper.__main__ import command_line, do
+from keeper.folder_secrets import FolderSecrets
+from keeper.plan import CERTIFICATES, Service
 from secret_files import RedactingFormatter, Redactor
 
 from .place import FOLDER, Running, plan

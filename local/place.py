@@ -9,9 +9,9 @@ from typing import Final
 
 import yaml
 
-from app.keeper.database import Server, check_name
-from app.keeper.plan import Plan, Service
 from app.settings import Settings
+from keeper.database import Server, check_name
+from keeper.plan import Plan, Service
 
 from .postgres import Postgres
 from .problem import Problem

@@ -87,7 +87,7 @@ class Shell:
 
     def _lay_out(self) -> None:
         """Copy what the commands read, with the words replaced: `put your names into` them."""
-        for package in ("app", "secret_files"):
+        for package in ("app", "keeper", "secret_files"):
             (self.work / package).symlink_to(ROOT / package)
         shutil.copytree(ROOT / "chart", self.work / "chart")
         shutil.copytree(ROOT / "docs" / "external", self.work / "docs" / "external")

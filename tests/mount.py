@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from app.keeper.folder_secrets import FolderSecrets, write_generation
 from app.keys import KEYS
+from keeper.folder_secrets import FolderSecrets, write_generation
 from secret_files import Secret
 
 #: Made for these tests, and valid: long enough, and no placeholder.

@@ -28,7 +28,7 @@ from urllib.parse import quote
 
 import psycopg
 
-from app.keeper.certificates import new_authority, new_certificate
+from keeper.certificates import new_authority, new_certificate
 from secret_files import forbid_core_dumps
 
 Body = dict[str, Any]

@@ -9,8 +9,8 @@ from flask import Flask
 
 import app.logs
 from app import create_app
-from app.keeper.certificates import new_authority, new_certificate
 from app.settings import Settings
+from keeper.certificates import new_authority, new_certificate
 from secret_files import Redactor
 from tests.mount import Mount
 

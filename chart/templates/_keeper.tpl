@@ -52,7 +52,7 @@ spec:
   containers:
     - name: keeper
       {{- include "flask-app.image" . | nindent 6 }}
-      command: [python, -m, app.keeper]
+      command: [python, -m, keeper]
       args: [run]
       {{- include "flask-app.containerSecurity" . | nindent 6 }}
       env:

@@ -1,4 +1,4 @@
--- What the service finds in its database, after app/keeper/schema.sql: the group whose members may
+-- What the service finds in its database, after keeper/schema.sql: the group whose members may
 -- use the tables. The keeper does the same where it has the database's administrator. Run by the
 -- owner of the database, who may make roles (CREATEROLE).
 CREATE ROLE flask_app_service NOLOGIN;

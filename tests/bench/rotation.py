@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from tests.e2e import keeper
 from tests.e2e.cluster import SUSPENDED, Cluster
 from tests.e2e.load import PER_SECOND, Load
-from tests.unit.keeper import test_pods
+from tests.keeper import test_pods
 
 from . import report, servers, usual
 

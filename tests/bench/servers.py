@@ -16,9 +16,9 @@ from typing import Final
 
 import psutil
 
-from app.keeper.database import Server
-from app.keeper.folder_secrets import FolderSecrets
-from app.keeper.keeper import Keeper
+from keeper.database import Server
+from keeper.folder_secrets import FolderSecrets
+from keeper.keeper import Keeper
 from local.postgres import Postgres
 from local.problem import Problem
 from secret_files import Redactor

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from app.keeper.plan import Plan, Service
-from app.keeper.settings import plan_from
+from keeper.plan import Plan, Service
+from keeper.settings import plan_from
 from tests.chart.conftest import (
     EXISTING,
     ISSUED,
@@ -85,7 +85,7 @@ def test_the_job_and_the_cron_job_run_the_same(render: Render, variant: dict[str
     once, again = keepers(render, **variant)
     assert once == again
     (container,) = once["spec"]["containers"]
-    assert container["command"] == ["python", "-m", "app.keeper"]
+    assert container["command"] == ["python", "-m", "keeper"]
     assert container["args"] == ["run"]
     assert once["spec"]["restartPolicy"] == "Never"
 

@@ -266,7 +266,7 @@ def test_every_file_that_a_page_names_is_there(page: str) -> None:
     links = {
         (EXTERNAL / link).resolve() for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
     }
-    named = {ROOT / path for path in re.findall(r"(?:docs/external|app/keeper)/[\w./-]*\w", text)}
+    named = {ROOT / path for path in re.findall(r"(?:docs/external|keeper)/[\w./-]*\w", text)}
     assert links | named
     assert [path for path in links | named if not path.exists()] == []
 
@@ -307,7 +307,7 @@ def test_the_chart_names_pages_that_are_there() -> None:
 
 
 def test_the_sql_makes_the_group_that_the_keeper_makes() -> None:
-    source = (ROOT / "app" / "keeper" / "database.py").read_text("utf-8")
+    source = (ROOT / "keeper" / "database.py").read_text("utf-8")
     by_keeper = set(re.findall(r'_execute\(\s*"((?:GRANT|REVOKE)[^"]+)"', source))
     by_keeper.remove("GRANT {} TO {}")  # its logins become members
     text = re.sub(r"(?m)^--.*$", "", (EXTERNAL / "database.sql").read_text("utf-8"))

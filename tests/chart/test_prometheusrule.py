@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.keeper.certificates import AUTHORITY_LIFETIME, CERTIFICATE_LIFETIME
+from keeper.certificates import AUTHORITY_LIFETIME, CERTIFICATE_LIFETIME
 from tests.chart.conftest import EXISTING, ISSUED, OWN_DATABASE, Object, Render, Rendered
 from tests.mount import Mount
 from tests.promtool import check_rules, needs_promtool

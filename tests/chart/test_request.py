@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from app.keeper.certificates import KeyPair, new_authority, new_certificate
+from keeper.certificates import KeyPair, new_authority, new_certificate
 from tests.chart.conftest import (
     EXISTING,
     ISSUED,

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
-from app.keeper.certificates import expires_at, new_authority
+from keeper.certificates import expires_at, new_authority
 from tests.e2e.cluster import Cluster
 from tests.e2e.history import DAY, SERVICE, TARGET, History, Labels
 from tests.e2e.keeper import Job, start

@@ -23,7 +23,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from app.keeper.certificates import new_authority
+from keeper.certificates import new_authority
 from secret_files import Secret
 from tests.e2e.cluster import Cluster, namespace
 from tests.e2e.leakscan.run import image_of

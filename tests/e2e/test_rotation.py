@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from app.keeper.state import IDLE
+from keeper.state import IDLE
 from secret_files import Secret
 from tests.e2e.cluster import ROOT, Cluster
 from tests.e2e.keeper import Job, start
@@ -111,7 +111,7 @@ def served(cluster: Cluster) -> set[str]:
 
 SERVED_BY_THE_DATABASE = """
 import hashlib
-from app.keeper.database import Server
+from keeper.database import Server
 host = "flask-app-database.flask-app.svc"
 server = Server(host, 5432, "flask_app", "verify-full")
 print(hashlib.sha256(server.certificate()).hexdigest())

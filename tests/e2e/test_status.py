@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 
-from app.keeper.certificates import due_at
-from app.keeper.screen import duration
+from keeper.certificates import due_at
+from keeper.screen import duration
 from tests.e2e.cluster import ROOT, Cluster
 from tests.e2e.keeper import start
 from tests.e2e.test_rotation import unreadable_secret

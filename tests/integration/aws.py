@@ -14,7 +14,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-from app.keeper.database import Login
+from keeper.database import Login
 from secret_files import Secret
 from tests.integration.conftest import Database
 from tests.integration.rotation import ROLES

@@ -11,11 +11,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app import create_app
-from app.keeper.database import Login, Server
-from app.keeper.folder_secrets import FolderSecrets
-from app.keeper.keeper import Keeper
-from app.keeper.plan import Plan
 from app.settings import Settings
+from keeper.database import Login, Server
+from keeper.folder_secrets import FolderSecrets
+from keeper.keeper import Keeper
+from keeper.plan import Plan
 from local.place import GIVEN_KEYS, OWN_KEYS
 from local.postgres import Postgres
 from secret_files import Redactor

@@ -20,9 +20,9 @@ from typing import Any
 import psutil
 import pytest
 
-from app.keeper.database import Login, Server
-from app.keeper.folder_secrets import FolderSecrets
-from app.keeper.keeper import Keeper
+from keeper.database import Login, Server
+from keeper.folder_secrets import FolderSecrets
+from keeper.keeper import Keeper
 from local.postgres import PROGRAMS, Postgres, _run
 from secret_files import Redactor, Secret
 from tests.integration.conftest import Database, hurry, plan_for

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.keeper.certificates import KeyPair
+from keeper.certificates import KeyPair
 
 ROOT = Path(__file__).parents[2]
 

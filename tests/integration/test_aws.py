@@ -18,9 +18,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client import generate_latest
 
-from app.keeper.certificates import new_authority, new_certificate
 from app.keys import KEYS
 from app.settings import Settings
+from keeper.certificates import new_authority, new_certificate
 from secret_files import Folder
 from tests.e2e.load import Load, visits_in
 from tests.integration.aws import Manager, OperatorStandIn, moto_server

@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect
 
-from app.keeper import pods
-from app.keeper.folder_secrets import FolderSecrets
-from app.keeper.keeper import Keeper
-from app.keeper.plan import DATABASE, SESSION, Plan, Service
+from keeper import pods
+from keeper.folder_secrets import FolderSecrets
+from keeper.keeper import Keeper
+from keeper.plan import DATABASE, SESSION, Plan, Service
 from secret_files import Redactor
 from tests.browser import HAS, PHONE, SIGNS, STEPS, WATCH, chromium, visit
 from tests.integration.conftest import Database

@@ -25,7 +25,7 @@ from urllib.parse import unquote, urlencode
 import psycopg
 import pytest
 
-from app.keeper.database import Login, Server
+from keeper.database import Login, Server
 from local.postgres import Postgres
 from secret_files import Secret
 from tests.external import (

@@ -16,8 +16,8 @@ from flask import Flask, redirect, url_for
 from flask.testing import FlaskClient
 from playwright.sync_api import Browser, expect
 
-from app.keeper.certificates import new_authority, new_certificate
 from app.settings import Settings, SettingsError
+from keeper.certificates import new_authority, new_certificate
 from tests.browser import chromium, visit
 from tests.integration.conftest import Database, service_settings
 from tests.integration.service import Service, free_port, listens, write_certificate

@@ -29,8 +29,8 @@ import psutil
 import pytest
 from gunicorn.workers.gthread import ThreadWorker
 
-from app.keeper.certificates import new_authority, new_certificate
 from app.worker import Limits, Worker
+from keeper.certificates import new_authority, new_certificate
 from tests.integration.conftest import Database, service_settings
 from tests.integration.service import ROOT, Service, free_port, listens, write_certificate
 from tests.mount import SECRETS, Mount

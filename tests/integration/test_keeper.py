@@ -11,15 +11,15 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from app.keeper import access, rotation
-from app.keeper.certificates import is_for
-from app.keeper.database import ADVISORY_LOCK, Administration, Login, Server
-from app.keeper.fill import login_of
-from app.keeper.folder_secrets import FolderSecrets
-from app.keeper.keeper import Keeper
-from app.keeper.objects import NO_NOTES, Conflict, StoredSecret, Unavailable
-from app.keeper.plan import PARTS, Contradiction
 from app.keys import KEYS
+from keeper import access, rotation
+from keeper.certificates import is_for
+from keeper.database import ADVISORY_LOCK, Administration, Login, Server
+from keeper.fill import login_of
+from keeper.folder_secrets import FolderSecrets
+from keeper.keeper import Keeper
+from keeper.objects import NO_NOTES, Conflict, StoredSecret, Unavailable
+from keeper.plan import PARTS, Contradiction
 from secret_files import Folder, Redactor, Secret
 from tests.integration.conftest import Database
 from tests.mount import SECRETS

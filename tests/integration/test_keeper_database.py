@@ -17,9 +17,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from app.keeper import database
-from app.keeper.__main__ import do
-from app.keeper.database import (
+from keeper import database
+from keeper.__main__ import do
+from keeper.database import (
     ADVISORY_LOCK,
     Administration,
     LimitedConnection,
@@ -29,9 +29,9 @@ from app.keeper.database import (
     check_name,
     ensure_database,
 )
-from app.keeper.folder_secrets import FolderSecrets
-from app.keeper.keeper import Keeper
-from app.keeper.plan import Plan
+from keeper.folder_secrets import FolderSecrets
+from keeper.keeper import Keeper
+from keeper.plan import Plan
 from secret_files import Redactor, Secret
 from tests.integration.conftest import plan_for
 from tests.integration.server import OwnServer, no_more_files, own_server

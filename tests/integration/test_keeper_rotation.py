@@ -26,17 +26,17 @@ from sqlalchemy import NullPool
 
 from app import create_app
 from app.database import Database as ServiceDatabase
-from app.keeper import access, pods, rotation
-from app.keeper.access import Access, DatabaseAccess
-from app.keeper.database import Administration, Login, Server, StillLetIn
-from app.keeper.fill import login_of
-from app.keeper.folder_secrets import FolderSecrets
-from app.keeper.keeper import Keeper
-from app.keeper.objects import NO_NOTES, Conflict, SecretObjects, StoredSecret
-from app.keeper.plan import DATABASE, SESSION, Service
-from app.keeper.pods import Pods, PodsBehind
-from app.keeper.state import ANNOUNCED, IDLE, PROMOTED, State
 from app.settings import Settings
+from keeper import access, pods, rotation
+from keeper.access import Access, DatabaseAccess
+from keeper.database import Administration, Login, Server, StillLetIn
+from keeper.fill import login_of
+from keeper.folder_secrets import FolderSecrets
+from keeper.keeper import Keeper
+from keeper.objects import NO_NOTES, Conflict, SecretObjects, StoredSecret
+from keeper.plan import DATABASE, SESSION, Service
+from keeper.pods import Pods, PodsBehind
+from keeper.state import ANNOUNCED, IDLE, PROMOTED, State
 from local.place import OWN_KEYS
 from secret_files import Redactor
 from tests.integration.conftest import Database
@@ -368,7 +368,7 @@ class Log(logging.Handler):
 @pytest.fixture
 def log() -> Iterator[Log]:
     log = Log()
-    logger = logging.getLogger("app.keeper")
+    logger = logging.getLogger("keeper")
     logger.addHandler(log)
     yield log
     logger.removeHandler(log)

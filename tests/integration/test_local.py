@@ -95,7 +95,7 @@ def keep(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def like_a_clone(folder: Path) -> Path:
-    for name in ("app", "chart", "local", "secret_files"):
+    for name in ("app", "chart", "keeper", "local", "secret_files"):
         (folder / name).symlink_to(ROOT / name)
     return folder
 

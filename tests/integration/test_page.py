@@ -14,8 +14,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app.keeper.folder_secrets import FolderSecrets
 from app.settings import Settings
+from keeper.folder_secrets import FolderSecrets
 from tests.integration.conftest import Database
 
 

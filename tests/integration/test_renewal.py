@@ -22,18 +22,18 @@ import psycopg
 import pytest
 
 from app import management
-from app.keeper import certificates, pods, renewal
-from app.keeper.access import Access, DatabaseAccess
-from app.keeper.certificates import CLOCK_SKEW, der, is_signed_by
-from app.keeper.database import SSL_REQUEST, Login, Server
-from app.keeper.folder_secrets import FolderSecrets
-from app.keeper.keeper import Keeper
-from app.keeper.objects import NO_NOTES, StoredSecret
-from app.keeper.plan import CERTIFICATES, Contradiction, Plan, Service
-from app.keeper.pods import Pods, PodsBehind
-from app.keeper.renewal import Certificates
 from app.metrics import Metrics
 from app.tls import ServerContext
+from keeper import certificates, pods, renewal
+from keeper.access import Access, DatabaseAccess
+from keeper.certificates import CLOCK_SKEW, der, is_signed_by
+from keeper.database import SSL_REQUEST, Login, Server
+from keeper.folder_secrets import FolderSecrets
+from keeper.keeper import Keeper
+from keeper.objects import NO_NOTES, StoredSecret
+from keeper.plan import CERTIFICATES, Contradiction, Plan, Service
+from keeper.pods import Pods, PodsBehind
+from keeper.renewal import Certificates
 from secret_files import Redactor
 from tests.integration.conftest import Database
 

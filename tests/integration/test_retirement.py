@@ -16,14 +16,14 @@ import psycopg
 import pytest
 from flask import Flask
 
-from app.keeper.certificates import is_for
-from app.keeper.database import Login, Server
-from app.keeper.fill import login_of
-from app.keeper.folder_secrets import FolderSecrets
-from app.keeper.keeper import Keeper
-from app.keeper.plan import CERTIFICATES, Plan, Service
-from app.keeper.pods import Pod, Pods
 from app.settings import Settings
+from keeper.certificates import is_for
+from keeper.database import Login, Server
+from keeper.fill import login_of
+from keeper.folder_secrets import FolderSecrets
+from keeper.keeper import Keeper
+from keeper.plan import CERTIFICATES, Plan, Service
+from keeper.pods import Pod, Pods
 from secret_files import Redactor, Secret
 from tests.integration.conftest import Database
 from tests.mount import Mount

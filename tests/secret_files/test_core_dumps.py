@@ -18,7 +18,7 @@ CHILD = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {LIMITS!
 KEEPER = """
 import runpy
 try:
-    runpy.run_module("app.keeper", run_name="__main__", alter_sys=True)
+    runpy.run_module("keeper", run_name="__main__", alter_sys=True)
 except SystemExit:
     pass
 """

@@ -17,6 +17,7 @@ from tests.git import ENVIRONMENT, git
 
 ROOT = Path(__file__).parents[2]
 
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 CONFIGURATION = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
 
 CLEAN = {
@@ -26,10 +27,7 @@ CLEAN = {
         f".github/workflows/{name}": (ROOT / ".github" / "workflows" / name).read_text()
         for name in ("image.yml", "tests.yml")
     },
-    **{
-        f"{folder}/__init__.py": '"""Nothing."""\n'
-        for folder in ("app", "chart", "cluster", "local", "secret_files", "tests", "tools")
-    },
+    **{f"{folder}/__init__.py": '"""Nothing."""\n' for folder in PROJECT["tool"]["mypy"]["files"]},
     "values.yaml": "one: 1\n",
 }
 
@@ -191,8 +189,8 @@ def changed() -> list[str]:
 
 def test_the_newest_version_is_the_same_everywhere() -> None:
     chart = yaml.safe_load((ROOT / "chart" / "Chart.yaml").read_text())
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert {chart["version"], chart["appVersion"], project["version"]} == {changed()[0]}
+    version = PROJECT["project"]["version"]
+    assert {chart["version"], chart["appVersion"], version} == {changed()[0]}
 
 
 def test_each_older_version_is_one_that_an_upgrade_is_tested_from() -> None:

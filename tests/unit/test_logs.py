@@ -37,6 +37,7 @@ def output(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     monkeypatch.setattr(logging, "raiseExceptions", True)
     root = logging.getLogger()
     level, handlers = root.level, root.handlers[:]
+    monkeypatch.setattr("secret_files.forbid_core_dumps", lambda: None)  # it holds for the process
     conf = runpy.run_path(str(CONF))
     logging.config.dictConfig(
         {"version": 1, "disable_existing_loggers": False, **conf["logconfig_dict"]}

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from app import management
-from app.keeper import certificates, pods
-from app.keeper.certificates import KeyPair, expires_at, new_authority, new_certificate
 from app.keys import KEYS
 from app.metrics import Metrics
+from keeper import certificates, pods
+from keeper.certificates import KeyPair, expires_at, new_authority, new_certificate
 from secret_files import Folder, Redactor, SecretStore
 from tests.mount import Mount
 from tests.promtool import needs_promtool, promtool

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from app.keeper.certificates import KeyPair, new_authority, new_certificate
 from app.tls import ServerContext
+from keeper.certificates import KeyPair, new_authority, new_certificate
 
 AUTHORITY = new_authority("test CA")
 

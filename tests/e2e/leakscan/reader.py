@@ -13,7 +13,7 @@ from typing import Any, Final
 from kubernetes.client import ApiClient, ApiException, Configuration, CoreV1Api
 from kubernetes.config import new_client_from_config
 
-from app.keeper.objects import PUBLIC_KEYS
+from keeper.objects import PUBLIC_KEYS
 from secret_files import Secret
 from tests.e2e.cluster import Cluster
 

@@ -6,7 +6,7 @@ import base64
 import json
 from typing import Any
 
-from app.keeper.certificates import KeyPair, new_certificate
+from keeper.certificates import KeyPair, new_certificate
 from secret_files import Secret
 from tests.e2e.cluster import Cluster
 

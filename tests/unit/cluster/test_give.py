@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from app.keeper.folder_secrets import FolderSecrets
 from cluster import give
 from cluster.commands import Problem
+from keeper.folder_secrets import FolderSecrets
 from secret_files import Key
 
 TOKEN = b"of-a-provider-5e91c07bd4\n"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from app.keeper.certificates import new_authority, new_certificate
+from keeper.certificates import new_authority, new_certificate
 from tests.chart.test_request import serving
 from tests.e2e.leakscan import http
 from tests.e2e.leakscan.engine import Sample

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from app.keeper.certificates import new_authority
+from keeper.certificates import new_authority
 from secret_files import Secret
 from tests.e2e.leakscan.needles import OVERLAP, Hit, Needles
 from tests.forms import CURRENT, FORMS

@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 import pytest
 
-from app.keeper.certificates import new_authority, new_certificate
+from keeper.certificates import new_authority, new_certificate
 from tools.doctor import cluster, lines, local, nodes
 from tools.doctor.__main__ import main
 

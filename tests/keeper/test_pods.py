@@ -19,17 +19,17 @@ from typing import Any
 import pytest
 
 from app import management
-from app.keeper import pods
-from app.keeper.certificates import der, new_authority, new_certificate
-from app.keeper.plan import Service
-from app.keeper.pods import Pod, Pods, PodsBehind
 from app.metrics import Metrics
+from keeper import pods
+from keeper.certificates import der, new_authority, new_certificate
+from keeper.plan import Service
+from keeper.pods import Pod, Pods, PodsBehind
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "darwin", reason="macOS has one loopback address, and no second pod"
 )
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -449,8 +449,8 @@ asyncio.run(main())
 
 ASKER = f"""
 import json, pathlib, resource, sys, time
-from app.keeper import pods
-from app.keeper.plan import Service
+from keeper import pods
+from keeper.plan import Service
 
 # half of what a process usually has: it may not take one for each pod
 _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

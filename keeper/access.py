@@ -19,7 +19,7 @@ from .database import Administration, Login, Server, administer
 from .objects import NO_NOTES, Conflict, SecretObjects, StoredSecret, Unavailable
 from .plan import Plan
 
-log = logging.getLogger("app.keeper")
+log = logging.getLogger("keeper")
 
 Result = TypeVar("Result")
 

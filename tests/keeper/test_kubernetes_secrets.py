@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from kubernetes import client, config
 
-from app.keeper import kubernetes_secrets
-from app.keeper.kubernetes_secrets import KubernetesSecrets
-from app.keeper.objects import Conflict, Unavailable
+from keeper import kubernetes_secrets
+from keeper.kubernetes_secrets import KubernetesSecrets
+from keeper.objects import Conflict, Unavailable
 
 VALUE = "value-of-a-secret-900150983cd24fb0"
 

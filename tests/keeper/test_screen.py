@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.keeper.screen import duration, screen, table
+from keeper.screen import duration, screen, table
 
 NOW = datetime(2026, 11, 26, 5, 0, 0, tzinfo=UTC)
 

@@ -1,4 +1,4 @@
-"""The keeper's command line: ``python -m app.keeper run``, ``rotate`` and ``status``.
+"""The keeper's command line: ``python -m keeper run``, ``rotate`` and ``status``.
 
 Exit status: 0 done, 1 it could not be done, or ``status --text`` tells of something broken,
 2 wrong usage or settings, 3 another keeper was quicker.
@@ -26,12 +26,12 @@ from .screen import screen
 from .settings import SettingsError, plan_from
 from .status import status
 
-log = logging.getLogger("app.keeper")
+log = logging.getLogger("keeper")
 
 
 def main() -> int:
     """Run one command and return its exit status."""
-    arguments = command_line("python -m app.keeper").parse_args()
+    arguments = command_line("python -m keeper").parse_args()
     redactor = Redactor()
     write_logs(redactor)
     try:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from app.keeper.ring import CLOCK_TOLERANCE, Fallback, Ring
+from keeper.ring import CLOCK_TOLERANCE, Fallback, Ring
 from secret_files import Secret
 
 

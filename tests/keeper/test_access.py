@@ -9,10 +9,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from app.keeper import access as module
-from app.keeper.access import Access
-from app.keeper.folder_secrets import FolderSecrets
-from app.keeper.objects import NO_NOTES, Conflict, StoredSecret, Unavailable
+from keeper import access as module
+from keeper.access import Access
+from keeper.folder_secrets import FolderSecrets
+from keeper.objects import NO_NOTES, Conflict, StoredSecret, Unavailable
 from secret_files import Redactor, Secret
 
 NAME = "secrets"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from app.keeper.folder_secrets import FolderSecrets
-from app.keeper.objects import Conflict, Unavailable
+from keeper.folder_secrets import FolderSecrets
+from keeper.objects import Conflict, Unavailable
 
 NAME = "secrets"
 

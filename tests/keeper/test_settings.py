@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from app import settings
-from app.keeper.plan import CERTIFICATES, PARTS, Plan, Service
-from app.keeper.settings import SettingsError, plan_from
+from keeper.plan import CERTIFICATES, PARTS, Plan, Service
+from keeper.settings import SettingsError, plan_from
 from local import place, problem
 
 ENVIRONMENT = {

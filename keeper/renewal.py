@@ -31,7 +31,7 @@ from .plan import Contradiction, Plan
 from .pods import Pods, PodsBehind
 from .ring import is_future, number
 
-log = logging.getLogger("app.keeper")
+log = logging.getLogger("keeper")
 
 #: The log's words for a certificate that no client accepts.
 INVALID: Final = "the certificate in %s is not valid now: it has ended, or a clock was wrong"

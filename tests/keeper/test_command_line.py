@@ -1,4 +1,4 @@
-"""``python -m app.keeper``: its usage, its exit status, and one line of JSON for a problem."""
+"""``python -m keeper``: its usage, its exit status, and one line of JSON for a problem."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from dataclasses import replace
 
 import pytest
 
-from app.keeper.__main__ import command_line, do
-from app.keeper.keeper import Keeper
-from app.keeper.kubernetes_secrets import KubernetesSecrets
-from app.keeper.objects import NO_NOTES, Conflict, SecretObjects, StoredSecret
-from app.keeper.plan import PARTS
-from app.keeper.pods import Pod, Pods
-from app.keeper.settings import plan_from
+from keeper.__main__ import command_line, do
+from keeper.keeper import Keeper
+from keeper.kubernetes_secrets import KubernetesSecrets
+from keeper.objects import NO_NOTES, Conflict, SecretObjects, StoredSecret
+from keeper.plan import PARTS
+from keeper.pods import Pod, Pods
+from keeper.settings import plan_from
 from secret_files import Redactor
-from tests.unit.keeper.test_settings import ENVIRONMENT
+from tests.keeper.test_settings import ENVIRONMENT
 
 
 def keeper(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if "KUBERNETES" not in name}
     return subprocess.run(
-        [sys.executable, "-m", "app.keeper", *arguments],
+        [sys.executable, "-m", "keeper", *arguments],
         env={**kept, **environment},
         capture_output=True,
         text=True,
@@ -35,7 +35,7 @@ def keeper(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
 def test_wrong_usage_is_2() -> None:
     done = keeper("fill")
     assert done.returncode == 2
-    assert done.stderr.startswith("usage: python -m app.keeper")
+    assert done.stderr.startswith("usage: python -m keeper")
 
 
 def test_a_missing_setting_is_2() -> None:
@@ -188,12 +188,12 @@ def test_a_pod_is_asked_again_while_the_way_to_it_is_new(
     silent = Pod("127.0.0.1", "one", {}, "a", problem="does not answer")
     looks = [[silent], [replace(silent, problem="")], [silent]]
     monkeypatch.setattr(Pods, "look", lambda self: looks.pop(0))
-    monkeypatch.setattr("app.keeper.status.PAUSE", 0)
+    monkeypatch.setattr("keeper.status.PAUSE", 0)
     arguments = command_line("keeper").parse_args(["status"])
     assert do(arguments, Empty, plan_from(ENVIRONMENT), Redactor()) == 0
     assert [pod["problem"] for pod in json.loads(capsys.readouterr().out)["pods"]] == [""]
     # and not for ever
-    monkeypatch.setattr("app.keeper.status.PATIENCE", 0)
+    monkeypatch.setattr("keeper.status.PATIENCE", 0)
     assert do(arguments, Empty, plan_from(ENVIRONMENT), Redactor()) == 0
     (told,) = json.loads(capsys.readouterr().out)["pods"]
     assert told["problem"] == "does not answer"

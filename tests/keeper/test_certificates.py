@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from app.keeper import certificates
-from app.keeper.certificates import (
+from keeper import certificates
+from keeper.certificates import (
     CLOCK_SKEW,
     KeyPair,
     der,

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.keeper.objects import NO_NOTES, StoredSecret
-from app.keeper.plan import DATABASE, SESSION
-from app.keeper.ring import Fallback, Ring, is_future
-from app.keeper.state import ANNOUNCED, IDLE, PROMOTED, SESSION_KEY, State, times_ahead
+from keeper.objects import NO_NOTES, StoredSecret
+from keeper.plan import DATABASE, SESSION
+from keeper.ring import Fallback, Ring, is_future
+from keeper.state import ANNOUNCED, IDLE, PROMOTED, SESSION_KEY, State, times_ahead
 from secret_files import Secret
 
 #: No time that a keeper writes has more digits.

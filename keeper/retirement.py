@@ -12,7 +12,7 @@ from .access import Access, DatabaseAccess, log_step
 from .database import Administration
 from .pods import Pods
 
-log = logging.getLogger("app.keeper")
+log = logging.getLogger("keeper")
 
 
 class Retirement:

@@ -19,7 +19,7 @@ from .renewal import Certificates
 from .retirement import Retirement
 from .rotation import Rotation
 
-log = logging.getLogger("app.keeper")
+log = logging.getLogger("keeper")
 
 #: What can go wrong with one part of the work. None of it may hold up the other parts.
 PROBLEMS = (Conflict, Contradiction, PodsBehind, StillLetIn, Unavailable, psycopg.Error)

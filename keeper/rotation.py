@@ -21,7 +21,7 @@ from .pods import Pods, PodsBehind
 from .ring import is_future
 from .state import ANNOUNCED, IDLE, PROMOTED, SESSION_KEY, State, note_of, times_ahead
 
-log = logging.getLogger("app.keeper")
+log = logging.getLogger("keeper")
 
 #: How long sessions of the old role may go on after every pod is on the new one, in seconds:
 #: longer than the service gives a statement. What is left then is ended.
