@@ -28,7 +28,7 @@ help: ## List the targets
 
 .PHONY: run
 run: $(VENV)/run ## Serve on http://127.0.0.1:8080 with a PostgreSQL of its own (PORT=…)
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m local
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m tools.local
 
 # GOGC: Helm's engine, which is in Go, would collect its garbage after every rendering.
 # PYTHONMALLOC: development mode would guard memory, too, which is for code in C: none is here.
@@ -87,23 +87,23 @@ image: ## Build the image flask-app:dev
 
 .PHONY: cluster
 cluster: ## Make the kind cluster
-	@cluster/create
+	@tools/cluster/create
 
 .PHONY: deploy
 deploy: ## Make the cluster, build the image, install or upgrade the release (HTTPS_PORT=…)
-	@cluster/deploy
+	@tools/cluster/deploy
 
 .PHONY: status
 status: $(VENV)/run ## Show what is deployed, or what `make run` serves: ages, pods, what is due
-	@cluster/status
+	@tools/cluster/status
 
 .PHONY: rotate
 rotate: $(VENV)/run ## Rotate what is deployed, or what `make run` serves (PARTS=…)
-	@cluster/rotate
+	@tools/cluster/rotate
 
 .PHONY: give
 give: $(VENV)/run ## Write a secret of somebody else's, KEY=…, from the input; it is not shown
-	@cluster/give
+	@tools/cluster/give
 
 .PHONY: leak-scan
 leak-scan: $(VENV)/run ## Look for the secrets of what is deployed (SCAN_ARGS='--rotate --json FILE')
@@ -111,7 +111,7 @@ leak-scan: $(VENV)/run ## Look for the secrets of what is deployed (SCAN_ARGS='-
 
 .PHONY: audit
 audit: $(VENV)/run ## Show who read or wrote its Secrets (AUDIT_ARGS='--follow --since 1h --help')
-	@cluster/audit $(AUDIT_ARGS)
+	@tools/cluster/audit $(AUDIT_ARGS)
 
 .PHONY: e2e
 e2e: $(VENV)/dev $(VENV)/browser .venv-moto/moto ## Deploy to a cluster of its own and prove it (KEEP=1, E2E_ARGS=… for pytest)
@@ -128,11 +128,11 @@ rename: $(VENV)/dev ## Give the project another name, everywhere (NAME=orders)
 
 .PHONY: reset
 reset: ## Begin anew in the cluster: everything as first deployed, with new secrets and no notes
-	@cluster/reset
+	@tools/cluster/reset
 
 .PHONY: destroy
 destroy: ## Remove the kind cluster with everything in it
-	@cluster/destroy
+	@tools/cluster/destroy
 
 # once, whatever comes of it: it says what to do where none can be had
 $(VENV)/browser: $(VENV)/dev

@@ -18,8 +18,8 @@ from typing import Final
 
 import pytest
 
-from local.postgres import PROGRAMS
 from tests.pages import ROOT, Block
+from tools.local.postgres import PROGRAMS
 
 #: Ends with the first command that fails, also in the middle of a pipe.
 LOOP: Final = """

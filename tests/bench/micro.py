@@ -11,9 +11,9 @@ from pathlib import Path
 from statistics import median
 from typing import Final, TypeVar
 
-from local.problem import Problem
 from secret_files import Folder, Key, Redactor, Secret, SecretStore
 from tests.mount import Mount
+from tools.local.problem import Problem
 
 from .report import NO_GOAL, Goal, Table
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from local.problem import Problem
 from tests.integration.server import Address, OwnServer, own_server
 from tests.integration.service import Answer, Service
+from tools.local.problem import Problem
 
 from .report import Goal, Table
 

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from local.postgres import VERSION
+from tools.local.postgres import VERSION
 
 from . import load
 

@@ -19,10 +19,10 @@ import psutil
 from keeper.database import Server
 from keeper.folder_secrets import FolderSecrets
 from keeper.keeper import Keeper
-from local.postgres import Postgres
-from local.problem import Problem
 from secret_files import Redactor
 from tests.integration.conftest import plan_for
+from tools.local.postgres import Postgres
+from tools.local.problem import Problem
 
 ROOT: Final = Path(__file__).parents[2]
 

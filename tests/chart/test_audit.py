@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cluster.audit import secrets_of
 from tests.chart.conftest import Render, Rendered
+from tools.cluster.audit import secrets_of
 
 #: The kinds that it asks for.
 KINDS = ("Deployment", "StatefulSet", "CronJob")

@@ -228,7 +228,7 @@ def test_hosts_are_trusted_that_the_chart_knows_or_is_given(
 
 def test_the_release_on_kind_trusts_the_names_of_this_machine(render: Render) -> None:
     """As which the port of its node is reached."""
-    values = yaml.safe_load((FOLDER.parent / "cluster" / "values.yaml").read_text())
+    values = yaml.safe_load((FOLDER.parent / "tools" / "cluster" / "values.yaml").read_text())
     assert values["service"]["type"] == "NodePort"
     hosts = Settings.from_mapping(environment(container(render, **values))).trusted_hosts
     assert hosts == IN_CLUSTER

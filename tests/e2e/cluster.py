@@ -306,7 +306,7 @@ def namespace(cluster: Cluster, name: str) -> Iterator[Cluster]:
 
     It takes a while until it has gone: that is waited for where it is made again.
     """
-    manifest = (ROOT / "cluster" / "namespace.yaml").read_text()
+    manifest = (ROOT / "tools" / "cluster" / "namespace.yaml").read_text()
     named = manifest.replace("name: flask-app", f"name: {name}")
     gone = ("delete", "namespace", name, "--ignore-not-found")
     cluster.kubectl(*gone, "--wait")

@@ -26,7 +26,7 @@ OTHERS = "`E2E_CLUSTER=… E2E_PORT=… make e2e` takes another cluster, and ano
 
 #: What `make deploy` makes a release from.
 SOURCES = (
-    *("app", "chart", "cluster", "keeper", "requirements", "secret_files"),
+    *("app", "chart", "tools/cluster", "keeper", "requirements", "secret_files"),
     *("Dockerfile", ".dockerignore", "kind-config.yaml", "tests/e2e/values.yaml"),
 )
 #: Where a cluster's folder has the fingerprint of these.

@@ -1,6 +1,6 @@
 """Tells each step when it is done, with its seconds; on a terminal also what is under way.
 
-The same lines as those of cluster/common.sh, for steps that may also run at the same time.
+The same lines as those of tools/cluster/common.sh, for steps that may also run at the same time.
 """
 
 from __future__ import annotations

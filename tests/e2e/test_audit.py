@@ -138,7 +138,7 @@ def test_what_is_left_out_is_counted(cluster: Cluster) -> None:
 
 def test_it_follows_until_ctrl_c(cluster: Cluster, stranger: Ask) -> None:
     with subprocess.Popen(
-        ["cluster/audit", "--follow", "--since", "1s"],
+        ["tools/cluster/audit", "--follow", "--since", "1s"],
         cwd=ROOT,
         env=cluster.environment(),
         stdout=subprocess.PIPE,

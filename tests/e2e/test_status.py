@@ -27,7 +27,11 @@ INTERVAL = timedelta(days=30)
 
 def status(cluster: Cluster) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["cluster/status"], cwd=ROOT, env=cluster.environment(), capture_output=True, text=True
+        ["tools/cluster/status"],
+        cwd=ROOT,
+        env=cluster.environment(),
+        capture_output=True,
+        text=True,
     )
 
 

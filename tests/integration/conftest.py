@@ -16,12 +16,12 @@ from keeper.database import Login, Server
 from keeper.folder_secrets import FolderSecrets
 from keeper.keeper import Keeper
 from keeper.plan import Plan
-from local.place import GIVEN_KEYS, OWN_KEYS
-from local.postgres import Postgres
 from secret_files import Redactor
 from tests.integration.rotation import Rotation, restore
 from tests.integration.service import Service
 from tests.mount import SECRETS, Mount
+from tools.local.place import GIVEN_KEYS, OWN_KEYS
+from tools.local.postgres import Postgres
 
 
 @dataclass(frozen=True)

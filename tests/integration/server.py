@@ -23,10 +23,10 @@ import pytest
 from keeper.database import Login, Server
 from keeper.folder_secrets import FolderSecrets
 from keeper.keeper import Keeper
-from local.postgres import PROGRAMS, Postgres, _run
 from secret_files import Redactor, Secret
 from tests.integration.conftest import Database, hurry, plan_for
 from tests.integration.service import free_port
+from tools.local.postgres import PROGRAMS, Postgres, _run
 
 HOST = "127.0.0.1"
 #: Another address of this machine, for a server on the same port.

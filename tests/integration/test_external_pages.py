@@ -26,7 +26,6 @@ import psycopg
 import pytest
 
 from keeper.database import Login, Server
-from local.postgres import Postgres
 from secret_files import Secret
 from tests.external import (
     NEEDED,
@@ -41,6 +40,7 @@ from tests.integration.aws import SIGNATURE, call, forget_all, moto_server
 from tests.integration.conftest import hurry
 from tests.integration.service import free_port, listens
 from tests.pages import ROOT, Block, blocks
+from tools.local.postgres import Postgres
 
 README = "docs/external/README.md"
 EXTERNAL_SECRETS = "docs/external/external-secrets.md"

@@ -37,12 +37,12 @@ from keeper.objects import NO_NOTES, Conflict, SecretObjects, StoredSecret
 from keeper.plan import DATABASE, SESSION, Service
 from keeper.pods import Pods, PodsBehind
 from keeper.state import ANNOUNCED, IDLE, PROMOTED, State
-from local.place import OWN_KEYS
 from secret_files import Redactor
 from tests.integration.conftest import Database
 from tests.integration.load import Load
 from tests.integration.service import free_port
 from tests.integration.test_session import visits
+from tools.local.place import OWN_KEYS
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "darwin", reason="macOS has one loopback address, and no second pod"

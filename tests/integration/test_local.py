@@ -19,9 +19,9 @@ import psutil
 import psycopg
 import pytest
 
-from local.place import OWN_KEYS
-from local.postgres import _unprivileged
 from tests.integration.service import free_port, listens
+from tools.local.place import OWN_KEYS
+from tools.local.postgres import _unprivileged
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,7 +45,7 @@ class Run:
         self.output = folder / f"output-{self.port}"
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "local"],
+                [sys.executable, "-m", "tools.local"],
                 cwd=folder,
                 env=environment,
                 stdout=output,
@@ -85,7 +85,7 @@ class Run:
 
 def keep(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "local.keeper", *arguments],
+        [sys.executable, "-m", "tools.local.keeper", *arguments],
         cwd=folder,
         env={**os.environ, "PGSERVICE": "of-somebody-else", "PGHOSTADDR": "127.0.0.1"},
         capture_output=True,
@@ -95,7 +95,7 @@ def keep(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def like_a_clone(folder: Path) -> Path:
-    for name in ("app", "chart", "keeper", "local", "secret_files"):
+    for name in ("app", "chart", "keeper", "secret_files", "tools"):
         (folder / name).symlink_to(ROOT / name)
     return folder
 
@@ -268,7 +268,7 @@ def test_starts_again_after_it_was_killed(run: Callable[..., Run]) -> None:
 #: Ends with an error where any but the first signal interrupts.
 SIGNALLED = """
 import signal
-from local.__main__ import SIGNALS, _interrupt
+from tools.local.__main__ import SIGNALS, _interrupt
 for number in SIGNALS:
     signal.signal(number, _interrupt)
 try:

@@ -17,13 +17,13 @@ from app.connection import LoginError
 from app.database import Database as ServiceDatabase
 from app.keys import KEYS
 from app.settings import Settings
-from local.postgres import _own, _unprivileged
 from secret_files import Folder, SecretStore
 from tests.integration.load import THREADS, Load
 from tests.integration.rotation import ROLES, Rotation, restore
 from tests.integration.server import OwnServer, own_server
 from tests.integration.service import free_port, listens
 from tests.mount import Mount
+from tools.local.postgres import _own, _unprivileged
 
 ROTATIONS = 4
 

@@ -51,7 +51,7 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.clone, self.programs, self._asked = folder / "clone", folder / "bin", folder / "asked"
         self.clone.mkdir()
-        shutil.copytree(ROOT / "cluster", self.clone / "cluster")
+        shutil.copytree(ROOT / "tools", self.clone / "tools")
         shutil.copy(ROOT / "Makefile", self.clone)
         self.programs.mkdir()
         for name in NEEDED:

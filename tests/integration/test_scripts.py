@@ -1,4 +1,4 @@
-"""The Makefile and the scripts of cluster/, as far as they go without Docker."""
+"""The Makefile and the scripts of tools/cluster/, as far as they go without Docker."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def clone(tmp_path: Path) -> Path:
     """Return a copy of what the scripts need."""
     folder = tmp_path / "clone"
     folder.mkdir()
-    for name in ("cluster", "requirements"):
+    for name in ("requirements", "tools"):
         shutil.copytree(ROOT / name, folder / name)
     for name in ("Makefile", "kind-config.yaml"):
         shutil.copy(ROOT / name, folder)
@@ -181,13 +181,13 @@ def with_cluster(programs: Path, *names: str) -> None:
 
 def test_the_audit_without_a_cluster_is_one_sentence(clone: Path, programs: Path) -> None:
     with_cluster(programs, "kind", "flask-app-e2e")
-    done = script(clone, programs, "cluster/audit")
+    done = script(clone, programs, "tools/cluster/audit")
     assert (done.stdout, done.returncode) == ("", 1)
     assert done.stderr == "There is no cluster flask-app: `make deploy` makes it.\n"
 
 
 def test_the_audit_names_what_is_missing(clone: Path, programs: Path) -> None:
-    done = script(clone, programs, "cluster/audit")
+    done = script(clone, programs, "tools/cluster/audit")
     assert (done.stdout, done.returncode) == ("", 1)
     for name in ("docker", "kind", "kubectl"):
         assert f"{name} is missing: https://" in done.stderr
@@ -197,8 +197,8 @@ def test_the_audit_names_what_is_missing(clone: Path, programs: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "ran"),
     [
-        (("cluster/audit", "--since", "1h"), "-m cluster.audit --since 1h"),
-        (("cluster/status",), "-m cluster.status"),
+        (("tools/cluster/audit", "--since", "1h"), "-m tools.cluster.audit --since 1h"),
+        (("tools/cluster/status",), "-m tools.cluster.status"),
     ],
 )
 def test_a_cluster_is_asked_with_a_kubeconfig_of_its_own(
@@ -223,8 +223,8 @@ def test_the_status_without_a_cluster_is_of_what_runs_here(
 ) -> None:
     if names is not None:
         with_cluster(programs, *names)
-    done = script(clone, programs, "cluster/status")
-    assert done.stdout.endswith(" python -m local.keeper status --text\n")
+    done = script(clone, programs, "tools/cluster/status")
+    assert done.stdout.endswith(" python -m tools.local.keeper status --text\n")
     assert (done.stderr, done.returncode) == ("", 0)
 
 
@@ -298,8 +298,10 @@ def test_steps_that_end_as_they_begin_have_a_line_each_and_nothing_else(
     clone: Path, programs: Path
 ) -> None:
     """The process that counts is ended when it has hardly begun."""
-    quick = clone / "cluster" / "quick"
-    quick.write_text('. cluster/common.sh\nfor n in {1..100}; do step "number $n"; done; finish\n')
+    quick = clone / "tools" / "cluster" / "quick"
+    quick.write_text(
+        '. tools/cluster/common.sh\nfor n in {1..100}; do step "number $n"; done; finish\n'
+    )
     with terminal(["bash", quick], clone, environment(programs)) as shown:
         assert shown.end() == 0
         assert shown.left_over() == []
@@ -357,7 +359,7 @@ def test_a_script_dies_of_the_signal_that_ended_it(
     clone: Path, programs: Path, cluster: dict[str, Any]
 ) -> None:
     variables = environment(programs, BUILD_SECONDS=60, **cluster)
-    with terminal([clone / "cluster" / "deploy"], clone, variables) as shown:
+    with terminal([clone / "tools" / "cluster" / "deploy"], clone, variables) as shown:
         shown.wait_for(r" s  build the image \.\.\.")
         shown.wait_for_program("sleep 60")
         shown.press(CTRL_C)
@@ -514,7 +516,7 @@ def test_the_cluster_of_this_folder_or_of_one_that_has_gone_is_taken(
 
 @pytest.mark.parametrize(
     ("target", "module"),
-    [("status", "local.keeper status --text"), ("rotate", "local.keeper rotate")],
+    [("status", "tools.local.keeper status --text"), ("rotate", "tools.local.keeper rotate")],
 )
 def test_beside_the_cluster_of_another_folder_it_is_about_what_runs_here(
     clone: Path, programs: Path, of_another: dict[str, Any], target: str, module: str

@@ -7,7 +7,7 @@ import pytest
 from app import settings
 from keeper.plan import CERTIFICATES, PARTS, Plan, Service
 from keeper.settings import SettingsError, plan_from
-from local import place, problem
+from tools.local import place, problem
 
 ENVIRONMENT = {
     "SERVICE_SECRET": "flask-app-secrets",

@@ -55,7 +55,7 @@ def fetches(calls: list[str]) -> list[str]:
     return [call for call in calls if "tools.install" in call or "tests.browser" in call]
 
 
-@pytest.mark.parametrize(("target", "call"), [("test", "pytest"), ("run", "python -m local")])
+@pytest.mark.parametrize(("target", "call"), [("test", "pytest"), ("run", "python -m tools.local")])
 def test_nothing_is_fetched_again(clone: Path, target: str, call: str) -> None:
     calls = called(clone, target)
     assert len(calls) == 1
@@ -81,10 +81,10 @@ def test_new_requirements_are_fetched(clone: Path) -> None:
 def test_a_user_s_targets_install_no_linter_and_no_browser(clone: Path, target: str) -> None:
     for mark in MADE:
         (clone / mark).unlink()
-    (clone / "cluster").mkdir()
+    (clone / "tools" / "cluster").mkdir(parents=True)
     for script in ("status", "rotate", "give", "audit"):
-        (clone / "cluster" / script).write_text(PROGRAM)
-        (clone / "cluster" / script).chmod(0o755)
+        (clone / "tools" / "cluster" / script).write_text(PROGRAM)
+        (clone / "tools" / "cluster" / script).chmod(0o755)
     assert fetches(called(clone, target)) == ["python -m tools.install .venv/run"]
 
 

@@ -18,7 +18,7 @@ PAGE = "docs/your-service.md"
 TEXT = (ROOT / PAGE).read_text("utf-8")
 
 #: Where a file of the project asks for the notes.
-ASKING = ("app", "cluster", "local", "tests")
+ASKING = ("app", "tools", "tests")
 
 
 @pytest.mark.skipif(

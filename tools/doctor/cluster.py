@@ -63,7 +63,7 @@ def docker_info() -> Mapping[str, Any]:
 
 
 def _bash() -> Line:
-    line = tool(KIND, "bash", "bash", "--version", about="the scripts in cluster/")
+    line = tool(KIND, "bash", "bash", "--version", about="the scripts in tools/cluster/")
     if line.mark == OK and numbers(line.found) < (4,):
         return Line(KIND, MISSING, "bash", line.found, f"4 or later: {PAGES['bash']}")
     return line

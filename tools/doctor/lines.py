@@ -26,7 +26,7 @@ LOCAL: Final = "make run, make test"
 KIND: Final = "make deploy, make e2e"
 SETTINGS: Final = "settings"
 
-#: Where to get what; cluster/common.sh and README.md name the same pages.
+#: Where to get what; tools/cluster/common.sh and README.md name the same pages.
 PAGES: Final = {
     "make": "https://www.gnu.org/software/make/",
     "Python": "https://www.python.org/downloads/",

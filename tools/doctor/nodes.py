@@ -18,7 +18,7 @@ from .ports import own_cluster
 LIMIT: Final = 3
 
 _CLUSTER: Final = "io.x-k8s.kind.cluster"
-#: Where kind-config.yaml mounts the key file that cluster/create makes.
+#: Where kind-config.yaml mounts the key file that tools/cluster/create makes.
 _KEY_FILE: Final = "/etc/kubernetes/secrets/encryption.yaml"
 
 

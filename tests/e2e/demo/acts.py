@@ -31,7 +31,7 @@ def deploy(stage: Stage, cluster: Cluster) -> Cluster:
         "the cluster makes all of them, and Helm never sees one.",
     )
     stage.say()
-    if _run(cluster, ROOT / "cluster" / "deploy"):
+    if _run(cluster, ROOT / "tools" / "cluster" / "deploy"):
         raise NotAsTold("the deployment failed, as it says above")
     mapped = cluster.run("docker", "port", cluster.control_plane, "30443/tcp")
     deployed = replace(cluster, port=mapped.splitlines()[0].rpartition(":")[2])

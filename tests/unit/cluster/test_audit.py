@@ -15,8 +15,8 @@ from threading import Timer
 import psutil
 import pytest
 
-from cluster.audit import command_line, main, secrets_of
 from tests.unit.cluster.events import ADMIN, NODE, line
+from tools.cluster.audit import command_line, main, secrets_of
 
 WaitFor = Callable[..., None]
 
@@ -92,7 +92,7 @@ class Programs:
     def start(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         """Start it in a process of its own, which is killed when it takes too long."""
         with subprocess.Popen(
-            [sys.executable, "-m", "cluster.audit", *arguments],
+            [sys.executable, "-m", "tools.cluster.audit", *arguments],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

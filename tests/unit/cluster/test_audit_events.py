@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from cluster.audit_events import Log, Request
 from tests.unit.cluster.events import ADMIN, CONTROLLER, KEEPER, NAMES, NODE, event, line
+from tools.cluster.audit_events import Log, Request
 
 
 def log(**options: Any) -> Log:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from cluster.audit_events import Log, Request
-from cluster.audit_table import Table, as_json, left_out, which, who
 from tests.unit.cluster.events import ADMIN, KEEPER, NAMES, NODE, line
+from tools.cluster.audit_events import Log, Request
+from tools.cluster.audit_table import Table, as_json, left_out, which, who
 
 
 def request(user: str = KEEPER, verb: str = "get", **changes: Any) -> Request:
@@ -157,5 +157,5 @@ def test_what_is_left_out_is_counted_in_sentences() -> None:
         "(other-0 1, other-1 1, other-2 1, other-3 1, other-4 1 and 2 others).",
         "Lines of the log that can't be read: 1.",
         "Events of another level than Metadata: 1. The log can hold values of Secrets: "
-        "cluster/audit-policy.yaml has to keep them out.",
+        "tools/cluster/audit-policy.yaml has to keep them out.",
     ]

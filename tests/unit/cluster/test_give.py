@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from cluster import give
-from cluster.commands import Problem
 from keeper.folder_secrets import FolderSecrets
 from secret_files import Key
+from tools.cluster import give
+from tools.cluster.commands import Problem
 
 TOKEN = b"of-a-provider-5e91c07bd4\n"
 

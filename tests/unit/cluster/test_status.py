@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cluster import status
-from cluster.commands import Problem
+from tools.cluster import status
+from tools.cluster.commands import Problem
 
 Object = dict[str, Any]
 

@@ -197,7 +197,7 @@ def container(
 
 
 def state(folder: Path, name: str = HERE) -> None:
-    """Leave what cluster/create makes for a cluster."""
+    """Leave what tools/cluster/create makes for a cluster."""
     made = folder / ".local" / "cluster" / name
     made.mkdir(parents=True)
     (made / "encryption.yaml").touch()
@@ -728,6 +728,6 @@ def test_make_says_itself_that_python_is_missing(tmp_path: Path, python: str) ->
 @pytest.mark.parametrize("name", ["docker", "kind", "kubectl", "helm"])
 def test_everybody_names_the_same_page(name: str) -> None:
     """The scripts, before they begin, and README.md."""
-    script = (ROOT / "cluster" / "common.sh").read_text("utf-8")
+    script = (ROOT / "tools" / "cluster" / "common.sh").read_text("utf-8")
     assert f"'{name} is missing: {lines.PAGES[name]}'" in script
     assert f"({lines.PAGES[name]})" in (ROOT / "README.md").read_text("utf-8")

@@ -293,8 +293,8 @@ def test_a_lock_file_has_versions_and_hashes_and_no_address(lock: Path) -> None:
 
 #: What the targets start that need no tests.
 PROGRAMS = (
-    *("local.__main__", "local.keeper", "app", "gunicorn.workers.gthread"),
-    *("cluster.audit", "cluster.give", "cluster.status"),
+    *("tools.local.__main__", "tools.local.keeper", "app", "gunicorn.workers.gthread"),
+    *("tools.cluster.audit", "tools.cluster.give", "tools.cluster.status"),
     *("tests.e2e.leakscan.__main__", "tests.e2e.demo.__main__", "docs.workshop.torn"),
 )
 

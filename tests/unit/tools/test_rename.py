@@ -270,7 +270,15 @@ RUFF = [*PYTHON, "ruff"]
 QUICK = [
     [*RUFF, "check", "--no-cache", "."],
     [*RUFF, "format", "--no-cache", "--check", "."],
-    [*PYTHON, "yamllint", "--strict", "chart/values.yaml", "cluster", "docs", "kind-config.yaml"],
+    [
+        *PYTHON,
+        "yamllint",
+        "--strict",
+        "chart/values.yaml",
+        "tools/cluster",
+        "docs",
+        "kind-config.yaml",
+    ],
     [
         *(*PYTHON, "pytest", "-p", "no:cacheprovider", "-k", "test_docs or made or forty"),
         *("tests/chart/test_docs.py", "tests/chart/test_names.py"),

@@ -126,7 +126,7 @@ def left_out(log: Log) -> list[str]:
     if log.bodies:
         told.append(
             f"Events of another level than Metadata: {log.bodies}. The log can hold values of "
-            "Secrets: cluster/audit-policy.yaml has to keep them out."
+            "Secrets: tools/cluster/audit-policy.yaml has to keep them out."
         )
     return told
 

@@ -1,4 +1,4 @@
-"""``python -m cluster.status``: one screen of what is deployed, for which nobody reads a value.
+"""``python -m tools.cluster.status``: one screen of what is deployed; nobody reads a value for it.
 
 The ages are the keeper's to tell: its own account, which may read the release's Secrets and
 nothing else, runs `status` in a Job that is gone afterwards. Helm reads its own records.

@@ -1,4 +1,4 @@
-"""``python -m local.keeper rotate``: the keeper, for what `make run` serves in another terminal."""
+"""``python -m tools.local.keeper rotate``: the keeper, for what another `make run` serves."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WAIT_SECONDS = 60
 
 def main() -> int:
     """Run one of the keeper's commands, and return its exit status."""
-    arguments = command_line("python -m local.keeper").parse_args()
+    arguments = command_line("python -m tools.local.keeper").parse_args()
     redactor = Redactor()
     _write_steps(redactor)
     for name in [name for name in os.environ if name.startswith("PG")]:

@@ -1,6 +1,6 @@
 # Sourced by the scripts of this folder. CLUSTER and HTTPS_PORT come from the environment.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 export CLUSTER=${CLUSTER:-flask-app}
 STATE=.local/cluster/$CLUSTER

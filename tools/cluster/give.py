@@ -1,4 +1,4 @@
-"""``python -m cluster.give KEY``: writes a secret whose value somebody else makes.
+"""``python -m tools.cluster.give KEY``: writes a secret whose value somebody else makes.
 
 It is checked as the service does it, before it is stored anywhere. The value is never an argument
 of a program, nor printed. Exit status: 0 written, 1 refused or not written, 2 there is no such key.
@@ -15,16 +15,16 @@ import sys
 from app.keys import KEYS
 from keeper.folder_secrets import FolderSecrets
 from keeper.objects import Conflict, Unavailable
-from local.place import FOLDER, GIVEN_KEYS
 from secret_files import Key
 from secret_files.key import parse
+from tools.local.place import FOLDER, GIVEN_KEYS
 
 from .commands import RELEASE, Problem, kubectl
 
 
 def main() -> int:
     """Read the value, check it, write it, and return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m cluster.give", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.cluster.give", description=__doc__)
     parser.add_argument("key")
     parser.add_argument("--deployed", action="store_true", help="not into what `make run` serves")
     arguments = parser.parse_args()

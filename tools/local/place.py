@@ -19,7 +19,7 @@ from .problem import Problem
 FOLDER = Path(".local")
 _RUNNING = FOLDER / "running.json"
 
-_VALUES = Path(__file__).parents[1] / "chart" / "values.yaml"
+_VALUES = Path(__file__).parents[2] / "chart" / "values.yaml"
 # in C: in Python it is a tenth of each start
 _OWN = yaml.load(_VALUES.read_text("utf-8"), yaml.CSafeLoader)["secrets"]["own"]
 

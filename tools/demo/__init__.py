@@ -1,0 +1,1 @@
+"""The workshop's ten minutes, told while they run: `make demo`."""
