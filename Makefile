@@ -42,11 +42,11 @@ test: $(VENV)/dev $(VENV)/browser .venv-moto/moto ## Run the unit, integration a
 
 .PHONY: bench
 bench: $(VENV)/dev ## Measure the service, in 12 minutes, and write docs/benchmarks.md
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tools.bench
 
 .PHONY: bench-rotation
 bench-rotation: $(VENV)/dev ## Measure rotations on kind, in 15 minutes, into docs/benchmarks.md
-	$(E2E) $(BIN)/python -m tests.bench.rotation
+	$(E2E) $(BIN)/python -m tools.bench.rotation
 
 .PHONY: lint
 lint: $(VENV)/dev .venv-checkov/checkov ## Check style, types, secrets, workflows, and the chart (that with helm)
@@ -107,7 +107,7 @@ give: $(VENV)/run ## Write a secret of somebody else's, KEY=…, from the input;
 
 .PHONY: leak-scan
 leak-scan: $(VENV)/run ## Look for the secrets of what is deployed (SCAN_ARGS='--rotate --json FILE')
-	@$(BIN)/python -m tests.e2e.leakscan $(SCAN_ARGS)
+	@$(BIN)/python -m tools.leakscan $(SCAN_ARGS)
 
 .PHONY: audit
 audit: $(VENV)/run ## Show who read or wrote its Secrets (AUDIT_ARGS='--follow --since 1h --help')
@@ -120,7 +120,7 @@ e2e: $(VENV)/dev $(VENV)/browser .venv-moto/moto ## Deploy to a cluster of its o
 
 .PHONY: demo
 demo: $(VENV)/run ## Show it all in ten minutes: rotate under load, scan, plant a leak (YES=1 OPEN=0)
-	@$(BIN)/python -m tests.e2e.demo
+	@$(BIN)/python -m tools.demo
 
 .PHONY: rename
 rename: $(VENV)/dev ## Give the project another name, everywhere (NAME=orders)

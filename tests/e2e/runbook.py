@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 from secret_files import Secret
 from tests.e2e.cluster import Cluster
-from tests.e2e.leakscan.needles import Needles
 from tests.e2e.shell import Shell
 from tests.pages import ROOT, Block, Walk
+from tools.leakscan.needles import Needles
 
 #: What stands before the blocks of a section, which `tests/chart/test_runbook.py` checks.
 SEE, DO, OVER = "**See it.**", "**Do.**", "**It is over**"

@@ -28,10 +28,10 @@ from keeper.certificates import expires_at, new_authority
 from tests.e2e.cluster import Cluster
 from tests.e2e.history import DAY, SERVICE, TARGET, History, Labels
 from tests.e2e.keeper import Job, start
-from tests.e2e.leakscan.needles import Needles
 from tests.e2e.runbook import Runbook, Section, told
 from tests.e2e.test_rotation import served, unreadable_secret, wait_until
 from tests.promtool import Rule, needs_promtool
+from tools.leakscan.needles import Needles
 
 pytestmark = needs_promtool
 

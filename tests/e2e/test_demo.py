@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from tests.e2e.cluster import Cluster
-from tests.e2e.demo import leak
 from tests.e2e.rotated import restarts
+from tools.demo import leak
 
 ACTS = ("Deploy", "Open", "Load", "Rotate", "Scan", "Plant a leak", "What to look at next")
 

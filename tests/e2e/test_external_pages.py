@@ -26,7 +26,6 @@ import pytest
 from keeper.certificates import new_authority
 from secret_files import Secret
 from tests.e2e.cluster import Cluster, namespace
-from tests.e2e.leakscan.run import image_of
 from tests.e2e.release import Release
 from tests.e2e.sources import database, vault
 from tests.e2e.sources.csi import Driver
@@ -38,6 +37,7 @@ from tests.e2e.sources.vault_agent import Agent
 from tests.external import NEEDED, Shell, shell, skip_without, steps
 from tests.integration.aws import call, forget_all, moto_server
 from tests.pages import Block, Walk
+from tools.leakscan.run import image_of
 
 WaitFor = Callable[..., None]
 

@@ -15,12 +15,6 @@ import pytest
 from secret_files import Secret
 from tests.e2e import errors
 from tests.e2e.cluster import ROOT, Cluster, namespace
-from tests.e2e.leakscan import etcd
-from tests.e2e.leakscan.engine import CLEAN, FOUND, Place, Reading, Report, Sample, scan
-from tests.e2e.leakscan.places import IN_CLUSTER, PLACES
-from tests.e2e.leakscan.report import table
-from tests.e2e.leakscan.run import image_of, scanning
-from tests.e2e.leakscan.target import Target
 from tests.e2e.planted import Plant, canary_of
 from tests.e2e.planted.everything import EVERYTHING
 from tests.e2e.planted.http import leaky_service
@@ -28,6 +22,12 @@ from tests.e2e.planted.image import leaky_image
 from tests.e2e.planted.objects import created, made
 from tests.e2e.planted.repository import leaky_repository
 from tests.e2e.release import Release
+from tools.leakscan import etcd
+from tools.leakscan.engine import CLEAN, FOUND, Place, Reading, Report, Sample, scan
+from tools.leakscan.places import IN_CLUSTER, PLACES
+from tools.leakscan.report import table
+from tools.leakscan.run import image_of, scanning
+from tools.leakscan.target import Target
 
 #: What a scan may take, in seconds, beside another one on two cores, and in bytes of memory.
 SECONDS = 240

@@ -12,10 +12,10 @@ from app.keys import KEYS
 from tests.e2e.cluster import Cluster, namespace
 from tests.e2e.connection import Here
 from tests.e2e.keeper import start
-from tests.e2e.leakscan.places import IN_CLUSTER
-from tests.e2e.leakscan.report import table
-from tests.e2e.leakscan.run import scanning
 from tests.e2e.release import Release, State, previous_chart
+from tools.leakscan.places import IN_CLUSTER
+from tools.leakscan.report import table
+from tools.leakscan.run import scanning
 
 #: The last one that users may have.
 PREVIOUS = "0.1.0"

@@ -17,10 +17,6 @@ import pytest
 import yaml
 
 from tests.e2e.cluster import ROOT, Cluster, namespace
-from tests.e2e.leakscan.objects import namespace as namespaced
-from tests.e2e.leakscan.places import IN_CLUSTER
-from tests.e2e.leakscan.report import table
-from tests.e2e.leakscan.run import image_of, scanning
 from tests.e2e.release import Release
 from tests.e2e.sources import vault
 from tests.e2e.sources.csi import Driver
@@ -31,6 +27,10 @@ from tests.e2e.sources.manager import Manager
 from tests.e2e.sources.outside import load
 from tests.e2e.sources.source import Deployed, Source
 from tests.e2e.sources.vault_agent import Agent
+from tools.leakscan.objects import namespace as namespaced
+from tools.leakscan.places import IN_CLUSTER
+from tools.leakscan.report import table
+from tools.leakscan.run import image_of, scanning
 
 WaitFor = Callable[..., None]
 

@@ -202,7 +202,7 @@ def test_the_scan_finds_that_very_secret(project: Project) -> None:
     cluster.kubectl("create", "--filename=-", stdin=json.dumps({**leak, "data": {"key": value}}))
     try:
         report = project.folder / "report.json"
-        scan = f".venv/bin/python -m tests.e2e.leakscan --json {report}"
+        scan = f".venv/bin/python -m tools.leakscan --json {report}"
         told = project.run(f"{scan} || [ $? = 1 ]")
     finally:
         cluster.kubectl("delete", "configmap", LEAK)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.e2e.leakscan.places import PLACES
 from tests.e2e.planted.everything import EVERYTHING
+from tools.leakscan.places import PLACES
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "threat-model.md").read_text("utf-8")

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from tests.e2e.leakscan.target import Target
+from tools.leakscan.target import Target
 
 
 @dataclass(frozen=True)

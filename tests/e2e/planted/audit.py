@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tests.e2e.leakscan.audit import FOLDER
-from tests.e2e.leakscan.target import Target
+from tools.leakscan.audit import FOLDER
+from tools.leakscan.target import Target
 
 from . import plants
 from .objects import created, made

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
 
-from tests.e2e.leakscan.target import Target
+from tools.leakscan.target import Target
 
 from . import plants
 from .processes import in_pod

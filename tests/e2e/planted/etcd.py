@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tests.e2e.leakscan.target import Target
+from tools.leakscan.target import Target
 
 from . import plants
 from .objects import IN_ETCD, created, made

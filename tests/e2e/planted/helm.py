@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import quote
 
-from tests.e2e.leakscan.helm import STORED, unpacked
-from tests.e2e.leakscan.target import Target
+from tools.leakscan.helm import STORED, unpacked
+from tools.leakscan.target import Target
 
 from . import plants
 from .objects import created, made

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from tests.e2e.cluster import ROOT
-from tests.e2e.leakscan.run import image_of
-from tests.e2e.leakscan.target import Target
+from tools.leakscan.run import image_of
+from tools.leakscan.target import Target
 
 from . import plants
 

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.e2e.leakscan.target import Target
+from tools.leakscan.target import Target
 
 from . import plants
 

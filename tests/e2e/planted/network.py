@@ -6,8 +6,8 @@ import base64
 from collections.abc import Iterator
 from typing import Final
 
-from tests.e2e.leakscan.network import RUN
-from tests.e2e.leakscan.target import Target
+from tools.leakscan.network import RUN
+from tools.leakscan.target import Target
 
 from . import plants
 from .processes import held, in_pod

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from tests.e2e.leakscan.node import PODS
-from tests.e2e.leakscan.target import Target
+from tools.leakscan.node import PODS
+from tools.leakscan.target import Target
 
 from . import plants
 from .pods import pod, write

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from tests.e2e.cluster import HARDENED, Cluster
-from tests.e2e.leakscan.target import Target
+from tools.leakscan.target import Target
 
 from . import plants
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-from tests.e2e.leakscan.target import Target
+from tools.leakscan.target import Target
 
 from . import plants
 from .pods import pod, write

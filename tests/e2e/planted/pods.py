@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.e2e.cluster import HARDENED
-from tests.e2e.leakscan.run import image_of
-from tests.e2e.leakscan.target import Target
+from tools.leakscan.run import image_of
+from tools.leakscan.target import Target
 
 from .objects import Object, created, made
 

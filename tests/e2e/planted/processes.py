@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Final
 
-from tests.e2e.leakscan.network import RUN
-from tests.e2e.leakscan.target import Target
+from tools.leakscan.network import RUN
+from tools.leakscan.target import Target
 
 from . import plants
 from .objects import created, made

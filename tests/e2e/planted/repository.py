@@ -9,8 +9,8 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.e2e.leakscan.target import Target
 from tests.git import commit, git
+from tools.leakscan.target import Target
 
 from . import plants
 

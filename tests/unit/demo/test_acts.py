@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from tests.e2e.cluster import Cluster
-from tests.e2e.demo import __main__ as demo
-from tests.e2e.demo import acts, leak, rotation
-from tests.e2e.demo.stage import NotAsTold
-from tests.e2e.leakscan.engine import Finding, Place, Report, Row
-from tests.e2e.leakscan.places import PLACES
 from tests.e2e.load import Failure, Load
+from tools.demo import __main__ as demo
+from tools.demo import acts, leak, rotation
+from tools.demo.stage import NotAsTold
+from tools.leakscan.engine import Finding, Place, Report, Row
+from tools.leakscan.places import PLACES
 
 IN_ETCD = "etcd: database files"
 

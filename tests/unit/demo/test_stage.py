@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.demo.stage import open_page
 from tests.terminal import terminal
+from tools.demo.stage import open_page
 
 ROOT = Path(__file__).parents[3]
 
 STORY = """
 import sys
-from tests.e2e.demo.stage import Stage, someone_watches
+from tools.demo.stage import Stage, someone_watches
 from tests.e2e.progress import Progress
 with Progress(sys.stdout) as progress:
     stage = Stage(progress, someone_watches(sys.stdin, sys.stdout))

@@ -7,8 +7,8 @@ from typing import Any
 
 from secret_files import Secret
 from tests.e2e.cluster import Cluster
-from tests.e2e.leakscan.needles import Needles
-from tests.e2e.leakscan.target import Target
+from tools.leakscan.needles import Needles
+from tools.leakscan.target import Target
 
 #: Asked for anything, it fails.
 NOWHERE = Cluster("none", "0")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.leakscan.audit import Events
+from tools.leakscan.audit import Events
 
 BY_SOMEBODY = {"username": "somebody"}
 

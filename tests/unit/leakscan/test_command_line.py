@@ -16,8 +16,8 @@ SCAN = """
 import sys, time
 from contextlib import contextmanager
 from secret_files import Secret
-from tests.e2e.leakscan import __main__ as command
-from tests.e2e.leakscan.engine import Place, Sample, scan
+from tools.leakscan import __main__ as command
+from tools.leakscan.engine import Place, Sample, scan
 from tests.unit.leakscan.nowhere import target_for
 
 seconds = float(sys.argv.pop())

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from secret_files import Secret
-from tests.e2e.leakscan.engine import (
+from tests.e2e.progress import Progress
+from tests.unit.leakscan.nowhere import target_for
+from tools.leakscan.engine import (
     CLEAN,
     FOUND,
     UNREADABLE,
@@ -23,10 +25,8 @@ from tests.e2e.leakscan.engine import (
     Unreadable,
     scan,
 )
-from tests.e2e.leakscan.report import LISTED, summary, table
-from tests.e2e.leakscan.target import Target
-from tests.e2e.progress import Progress
-from tests.unit.leakscan.nowhere import target_for
+from tools.leakscan.report import LISTED, summary, table
+from tools.leakscan.target import Target
 
 VALUE = "the-value-of-this-test-4f1c"
 SECRET = Secret("flask-app-secrets/KEY", VALUE)
@@ -140,7 +140,7 @@ def test_findings_are_told_by_value_form_and_place() -> None:
 
 
 def test_a_slow_place_is_begun_first_and_told_in_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.e2e.leakscan.engine.THREADS", 1)
+    monkeypatch.setattr("tools.leakscan.engine.THREADS", 1)
     begun = []
 
     def read(target: Target) -> Reading:

@@ -15,8 +15,8 @@ import pytest
 
 from keeper.certificates import new_authority, new_certificate
 from tests.chart.test_request import serving
-from tests.e2e.leakscan import http
-from tests.e2e.leakscan.engine import Sample
+from tools.leakscan import http
+from tools.leakscan.engine import Sample
 
 STATUS = {path: int(status) for path, status in http.ANSWERED}
 ROUTES = sorted(STATUS)

@@ -13,8 +13,8 @@ import pytest
 
 from keeper.certificates import new_authority
 from secret_files import Secret
-from tests.e2e.leakscan.needles import OVERLAP, Hit, Needles
 from tests.forms import CURRENT, FORMS
+from tools.leakscan.needles import OVERLAP, Hit, Needles
 
 #: Some hundreds of bytes that are no text, the same each time.
 NOISE = random.Random(6).randbytes(400)

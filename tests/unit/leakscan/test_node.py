@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.leakscan.node import LIST, SEARCH
+from tools.leakscan.node import LIST, SEARCH
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs the find of a Linux node")
 

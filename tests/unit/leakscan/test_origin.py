@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.e2e.leakscan.origin import Origin, origin_of
+from tools.leakscan.origin import Origin, origin_of
 
 
 def deployment(volumes: list[dict[str, Any]], env: list[dict[str, Any]]) -> dict[str, Any]:

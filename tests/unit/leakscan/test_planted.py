@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.e2e.leakscan.places import GROUPS, PLACES
 from tests.e2e.planted import PLANTS, everything
+from tools.leakscan.places import GROUPS, PLACES
 
 NAMES = [str(place) for place in PLACES]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from secret_files import Secret
-from tests.e2e.leakscan.engine import Sample, Unreadable
-from tests.e2e.leakscan.repository import history
 from tests.git import ENVIRONMENT, commit, git
 from tests.unit.leakscan.nowhere import target_for
+from tools.leakscan.engine import Sample, Unreadable
+from tools.leakscan.repository import history
 
 VALUE = Secret("flask-app-secrets/KEY", "the-value-of-this-test-7e02")
 FIRST = b"what a file held once, and does no more"

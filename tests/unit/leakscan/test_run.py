@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from secret_files import Secret
-from tests.e2e.leakscan.engine import CLEAN, UNREADABLE, Place, Reading, Report, Sample
-from tests.e2e.leakscan.run import Scan
-from tests.e2e.leakscan.target import Target
 from tests.unit.leakscan.nowhere import NOWHERE, target_for
+from tools.leakscan.engine import CLEAN, UNREADABLE, Place, Reading, Report, Sample
+from tools.leakscan.run import Scan
+from tools.leakscan.target import Target
 
 OLD = Secret("flask-app-secrets/KEY", "the-value-of-this-test-4f1c")
 NEW = Secret("flask-app-secrets/KEY", "another-value-of-this-test-9b27")

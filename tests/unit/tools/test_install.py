@@ -295,7 +295,7 @@ def test_a_lock_file_has_versions_and_hashes_and_no_address(lock: Path) -> None:
 PROGRAMS = (
     *("tools.local.__main__", "tools.local.keeper", "app", "gunicorn.workers.gthread"),
     *("tools.cluster.audit", "tools.cluster.give", "tools.cluster.status"),
-    *("tests.e2e.leakscan.__main__", "tests.e2e.demo.__main__", "docs.workshop.torn"),
+    *("tools.leakscan.__main__", "tools.demo.__main__", "docs.workshop.torn"),
 )
 
 #: Imports them, where only the packages of some names can be imported.

@@ -1,1 +1,0 @@
-"""The workshop's ten minutes, told while they run: `make demo`."""
