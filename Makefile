@@ -51,7 +51,7 @@ bench-rotation: $(VENV)/dev ## Measure rotations on kind, in 15 minutes, into do
 .PHONY: lint
 lint: $(VENV)/dev .venv-checkov/checkov ## Check style, types, secrets, workflows, and the chart (that with helm)
 	@$(BIN)/pre-commit run --all-files --hook-stage manual
-	@$(BIN)/pytest --quiet -m lint tests/unit/test_habits.py
+	@$(BIN)/pytest --quiet -m lint tests/template/test_habits.py
 	@tests/chart/lint
 
 .PHONY: hooks

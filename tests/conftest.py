@@ -1,4 +1,4 @@
-"""What tests of every kind use."""
+"""A real PostgreSQL, prepared by the keeper, the service on it, and what all tests use."""
 
 from __future__ import annotations
 
@@ -6,13 +6,27 @@ import gc
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import hypothesis
 import pytest
+from flask import Flask
+from flask.testing import FlaskClient
 
+from app import create_app
+from app.settings import Settings
+from keeper.database import Login, Server
+from keeper.folder_secrets import FolderSecrets
+from keeper.keeper import Keeper
+from keeper.plan import Plan
+from secret_files import Redactor
 from tests.mount import SECRETS, Mount
+from tests.rotation import Rotation, restore
+from tests.service import Service
+from tools.local.place import GIVEN_KEYS, OWN_KEYS
+from tools.local.postgres import Postgres
 
 # an example takes as long as the machine lets it: beside others, many times its usual time
 hypothesis.settings.register_profile("without deadlines", deadline=None)
@@ -55,3 +69,145 @@ def wait_for() -> Callable[[Callable[[], bool], str], None]:
             time.sleep(0.05)
 
     return wait
+
+
+@dataclass(frozen=True)
+class Database:
+    """A running server, the folder with its Secrets, and the plan that filled them."""
+
+    server: Server
+    administrator: Login
+    root: Path
+    plan: Plan
+
+    def execute(self, statement: str) -> list[tuple[object, ...]]:
+        """Run a statement as the administrator."""
+        with self.server.connect(self.administrator) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+
+def plan_for(server: Server) -> Plan:
+    return Plan(
+        service_secret="secrets",
+        administrator_secret="admin",
+        administrator="postgres",
+        authority_secret="",
+        certificates={},
+        database_certificate="",
+        server=server,
+        service=None,
+        wait_seconds=0,
+        own_keys=OWN_KEYS,
+    )
+
+
+def hurry(server: Server, administrator: Login) -> None:
+    """Let a server that nobody keeps wait for no disk, and hash passwords once, not 4,096 times."""
+    password = administrator.password.reveal()
+    with server.connect(administrator) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")
+        connection.execute("ALTER ROLE ALL SET scram_iterations = 1")
+        connection.execute("SET scram_iterations = 1")
+        connection.execute(f"ALTER ROLE {administrator.user} PASSWORD '{password}'".encode())
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    root = tmp_path_factory.mktemp("local")
+    nowhere = Server("", 0, "flask_app", "disable")
+    login = Keeper(FolderSecrets(root), plan_for(nowhere), Redactor()).fill_administrator()
+    postgres = Postgres(root / "postgres", login.user, login.password.reveal())
+    postgres.start()
+    try:
+        hurry(Server(postgres.host, postgres.port, "postgres", "disable"), login)
+        plan = plan_for(Server(postgres.host, postgres.port, "flask_app", "disable"))
+        Keeper(FolderSecrets(root), plan, Redactor()).run()
+        Mount(root / "secrets").write({key: SECRETS[key] for key in GIVEN_KEYS})
+        yield Database(plan.server, login, root, plan)
+    finally:
+        postgres.stop()
+
+
+@pytest.fixture
+def rotation(database: Database, mount: Mount) -> Iterator[Rotation]:
+    """Return a rotation of the server's two roles, which then are as they were."""
+    yield Rotation(database, mount)
+    restore(database)
+
+
+@pytest.fixture
+def settings(database: Database) -> Settings:
+    return Settings.from_mapping(
+        {
+            "SECRETS_DIR": str(database.root / "secrets"),
+            "SECRETS_CHECK_SECONDS": "0",
+            "DATABASE_HOST": database.server.host,
+            "DATABASE_PORT": str(database.server.port),
+            "DATABASE_SSLMODE": "disable",
+        }
+    )
+
+
+@pytest.fixture
+def start(database: Database) -> Iterator[Callable[[Settings], Flask]]:
+    """Return a function that starts a service; each is ended, and the notes are removed."""
+    apps: list[Flask] = []
+
+    def start(settings: Settings) -> Flask:
+        apps.append(create_app(settings))
+        return apps[-1]
+
+    yield start
+    for app in apps:
+        app.extensions["journal"].close()
+        app.extensions["database"].engine.dispose()
+    database.execute("TRUNCATE notes, secret_events, secret_pods RESTART IDENTITY")
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Service]]:
+    """Return a function that starts gunicorn with some settings; each is ended."""
+    services: list[Service] = []
+
+    def serve(**settings: str) -> Service:
+        services.append(Service.start(tmp_path / f"output-{len(services)}", settings))
+        return services[-1]
+
+    yield serve
+    for service in services:
+        service.stop()
+
+
+def service_settings(database: Database) -> dict[str, str]:
+    """Return the environment of a service on that database, with its Secret mounted."""
+    return {
+        "SECRETS_DIR": str(database.root / "secrets"),
+        "DATABASE_HOST": database.server.host,
+        "DATABASE_PORT": str(database.server.port),
+        "DATABASE_SSLMODE": "disable",
+    }
+
+
+@pytest.fixture
+def settings_of(database: Database) -> dict[str, str]:
+    return service_settings(database)
+
+
+@pytest.fixture
+def app(settings: Settings, start: Callable[[Settings], Flask]) -> Flask:
+    return start(settings)
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def unreachable(
+    settings: Settings, start: Callable[[Settings], Flask], tmp_path: Path
+) -> FlaskClient:
+    """Return a client of a service whose database is away."""
+    return start(replace(settings, database_host=str(tmp_path))).test_client()

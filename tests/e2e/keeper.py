@@ -46,7 +46,7 @@ class Job:
             ["docker", "exec", "--interactive", node, "sh"], stdin=subprocess.PIPE, text=True
         ) as shell:
             self.wait_for(step, times)
-            shell.communicate("pkill -KILL -f 'app[.]keeper'")
+            shell.communicate("pkill -KILL -f -- '-m [k]eeper'")
 
     def wait_for(self, step: str, times: int = 1) -> None:
         """Wait until it logged a step, so many times."""

@@ -25,6 +25,7 @@ import pytest
 
 from keeper.certificates import new_authority
 from secret_files import Secret
+from tests.aws import call, forget_all, moto_server
 from tests.e2e.cluster import Cluster, namespace
 from tests.e2e.release import Release
 from tests.e2e.sources import database, vault
@@ -35,7 +36,6 @@ from tests.e2e.sources.manager import Manager
 from tests.e2e.sources.tunnel import tunnel
 from tests.e2e.sources.vault_agent import Agent
 from tests.external import NEEDED, Shell, shell, skip_without, steps
-from tests.integration.aws import call, forget_all, moto_server
 from tests.pages import Block, Walk
 from tools.leakscan.run import image_of
 

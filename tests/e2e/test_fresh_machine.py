@@ -34,9 +34,7 @@ IMAGE: Final = "fresh-machine"
 HOMES: Final = {"somebody": "/home/somebody", "root": "/root"}
 
 #: A part of the tests: a service, its database, and the chart.
-PART: Final = (
-    "tests/unit/test_settings.py tests/integration/test_notes.py tests/chart/test_names.py"
-)
+PART: Final = "tests/core/test_settings.py tests/app/test_notes.py tests/chart/test_names.py"
 
 #: How long installing, or all tests, may take, in seconds.
 LIMIT: Final = 1200

@@ -12,8 +12,8 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from tests.integration.server import Address, OwnServer, own_server
-from tests.integration.service import Answer, Service
+from tests.server import Address, OwnServer, own_server
+from tests.service import Answer, Service
 from tools.local.problem import Problem
 
 from .report import Goal, Table
