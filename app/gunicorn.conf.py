@@ -11,14 +11,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from app import management
-from app.database import POOL_SIZE
-from app.logs import is_worth_a_line
+from app.core import health, management
+from app.core.database import POOL_SIZE
+from app.core.logs import is_worth_a_line
+from app.core.panel import PATH as PANEL
+from app.core.tls import FILES, ServerContext
+from app.core.worker import Limits, Worker
 from app.settings import Settings, SettingsError
-from app.tls import FILES, ServerContext
-from app.views import health
-from app.views.panel import PATH as PANEL
-from app.worker import Limits, Worker
 from secret_files import forbid_core_dumps
 
 # before a secret is read
@@ -55,7 +54,7 @@ control_socket_disable = True
 accesslog = "-"
 access_log_format = "%(m)s %(U)s %(s)s %(M)sms"
 logconfig_dict = {
-    "formatters": {"generic": {"()": "app.logs.formatter"}},
+    "formatters": {"generic": {"()": "app.core.logs.formatter"}},
     "filters": {"probes": {"()": lambda: is_worth_a_line}},
     "handlers": {
         "console": {"class": "logging.StreamHandler", "formatter": "generic"},

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import sqlalchemy
 from sqlalchemy import text
 
-from app.database import Database
+from app.core.database import Database
 
 THREADS = 8
 

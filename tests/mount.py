@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from app.keys import KEYS
+from app.secret_keys import KEYS
 from keeper.folder_secrets import FolderSecrets, write_generation
 from secret_files import Secret
 

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from app.keys import KEYS
+from app.secret_keys import KEYS
 from secret_files import Folder
 from tests.mount import Mount
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-import app.logs
+import app.core.logs
 from app import create_app
 from app.settings import Settings
 from keeper.certificates import new_authority, new_certificate
@@ -22,8 +22,8 @@ def whole_service(
 
     :param turned: settings that are others.
     """
-    monkeypatch.setattr(app.logs, "configure", lambda level: None)
-    monkeypatch.setattr(app.logs, "redactor", Redactor())
+    monkeypatch.setattr(app.core.logs, "configure", lambda level: None)
+    monkeypatch.setattr(app.core.logs, "redactor", Redactor())
     authority = new_authority("test CA")
     pair = new_certificate(authority, ["localhost"])
     for name, text in (("ca.crt", authority.certificate), ("tls.crt", pair.certificate)):

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import helm_python.chart
 import pytest
 
-from app.settings import AUTH_METHODS, CHANNEL_BINDINGS, POOLERS, SESSION_ATTRS
+from app.core.convert import AUTH_METHODS
+from app.core.settings import CHANNEL_BINDINGS, POOLERS, SESSION_ATTRS
 from tests.chart.conftest import FOLDER, Refused, Render
 from tests.chart.test_values import NOTHING, Flat, nested
 

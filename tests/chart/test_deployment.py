@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from app.keys import KEYS
+from app.core.tls import FILES
+from app.secret_keys import KEYS
 from app.settings import Settings
-from app.tls import FILES
 from tests.chart.conftest import (
     EXISTING,
     FOLDER,

@@ -9,7 +9,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from app.keys import KEYS
+from app.secret_keys import KEYS
 from tests.chart.conftest import (
     CUSTOM_KINDS,
     FOLDER,

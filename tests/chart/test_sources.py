@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from app.keys import KEYS
+from app.secret_keys import KEYS
 from tests.chart.conftest import (
     EXAMPLES,
     EXISTING,

@@ -20,8 +20,8 @@ import sentry_sdk
 import sqlalchemy
 from flask import Flask
 
-from app import connection
-from app.connection import LoginError, Silent, connect, libpq_options
+from app.core import connection
+from app.core.connection import LoginError, Silent, connect, libpq_options
 from app.settings import Settings
 from secret_files import Secret
 from tests.conftest import Database

@@ -18,9 +18,9 @@ import sqlalchemy
 from flask import Flask
 from sqlalchemy import NullPool, text
 
-from app.database import POOL
-from app.database import Database as ServiceDatabase
-from app.keys import KEYS
+from app.core.database import POOL
+from app.core.database import Database as ServiceDatabase
+from app.secret_keys import KEYS
 from app.settings import Settings
 from secret_files import Folder, SecretError, SecretStore
 from secret_files import store as store_module

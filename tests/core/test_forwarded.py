@@ -59,7 +59,9 @@ def behind(
     settings: Settings, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., FlaskClient]:
     """Return a function that starts a service behind some proxies, and returns its client."""
-    monkeypatch.setattr("app.logs.configure", lambda level: None)  # caplog has its handler there
+    monkeypatch.setattr(
+        "app.core.logs.configure", lambda level: None
+    )  # caplog has its handler there
 
     def behind(proxies: int = 1, *hosts: str) -> FlaskClient:
         app = start(replace(settings, trusted_proxies=proxies, trusted_hosts=hosts))
@@ -411,7 +413,7 @@ def test_notes_are_added_and_deleted_behind_nginx(browser: Browser, proxied: str
         # what is asked outside the prefix is a complaint, too
         assert opened.complaints == []
         page.goto(f"{proxied}nowhere")
-        page.get_by_role("link", name="Back to the notes").click()
+        page.get_by_role("link", name="Back to the page").click()
         # the panel's answer may bring back the cookie of the visit before
         expect(page.locator("#visits")).to_have_text(re.compile("[34]"))
         page.goto(proxied.rstrip("/"))

@@ -29,7 +29,7 @@ import psutil
 import pytest
 from gunicorn.workers.gthread import ThreadWorker
 
-from app.worker import Limits, Worker
+from app.core.worker import Limits, Worker
 from keeper.certificates import new_authority, new_certificate
 from tests.conftest import Database, service_settings
 from tests.mount import SECRETS, Mount

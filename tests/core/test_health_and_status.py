@@ -17,10 +17,10 @@ from flask.testing import FlaskClient
 from prometheus_client import generate_latest
 from prometheus_client.samples import Sample
 
-from app import logs
-from app.connection import LimitedConnection
-from app.journal import Journal
-from app.keys import KEYS
+from app.core import logs
+from app.core.connection import LimitedConnection
+from app.core.events import Journal
+from app.secret_keys import KEYS
 from app.settings import Settings
 from secret_files import Folder, SecretStore
 from tests.conftest import Database

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import pytest
 
-from app import logs
+from app.core import logs
 from secret_files import Redactor, Secret, log_uncaught
 from tests.forms import CURRENT, FORMS, PREVIOUS, traces
 
-CONF = Path(logs.__file__).with_name("gunicorn.conf.py")
+CONF = Path(__file__).parents[2] / "app" / "gunicorn.conf.py"
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ WAYS: dict[str, Callable[[str], object]] = {
     "exc_info": log_exception,
     "chained exceptions": log_chained,
     "stack_info": lambda text: logging.getLogger("app").warning(text, stack_info=True),
-    "child logger": lambda text: logging.getLogger("app.views.deep").error("%r", [text]),
+    "child logger": lambda text: logging.getLogger("app.core.deep").error("%r", [text]),
     "a library's logger": lambda text: logging.getLogger("sqlalchemy.pool").error("%s", text),
     "gunicorn's error log": lambda text: logging.getLogger("gunicorn.error").error("%s", text),
     "gunicorn's access log": lambda text: logging.getLogger("gunicorn.access").info(

@@ -12,8 +12,8 @@ from http.client import HTTPConnection, HTTPResponse
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
-from app import management
-from app.management import Answer, Server
+from app.core import management
+from app.core.management import Answer, Server
 
 WaitFor = Callable[..., None]
 

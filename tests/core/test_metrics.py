@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from app import management
-from app.keys import KEYS
-from app.metrics import Metrics
+from app.core import management
+from app.core.metrics import Metrics
+from app.secret_keys import KEYS
 from keeper import certificates, pods
 from keeper.certificates import KeyPair, expires_at, new_authority, new_certificate
 from secret_files import Folder, Redactor, SecretStore

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.journal import KEEPER, Event, Pod, View
-from app.views.panel import last_rotation, newest_of, summary
+from app.core.events import KEEPER, Event, Pod, View
+from app.core.panel import last_rotation, newest_of, summary
 
 BEGIN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

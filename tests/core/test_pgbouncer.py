@@ -13,9 +13,9 @@ import pytest
 import sqlalchemy
 from sqlalchemy import text
 
-from app.connection import LoginError
-from app.database import Database as ServiceDatabase
-from app.keys import KEYS
+from app.core.connection import LoginError
+from app.core.database import Database as ServiceDatabase
+from app.secret_keys import KEYS
 from app.settings import Settings
 from secret_files import Folder, SecretStore
 from tests.load import THREADS, Load

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import NullPool
 
-from app.database import POOL
-from app.database import Database as ServiceDatabase
-from app.keys import KEYS
+from app.core.database import POOL
+from app.core.database import Database as ServiceDatabase
+from app.secret_keys import KEYS
 from app.settings import Settings
 from secret_files import Folder, SecretStore
 from tests.load import THREADS, Load

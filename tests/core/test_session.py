@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
 
-from app.session import TimedSignatures
+from app.core.session import TimedSignatures
 from app.settings import Settings
 from secret_files import Secret
 from tests.conftest import Database
@@ -41,7 +41,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in ("itsdangerous.timed", "app.session"):
+    for module in ("itsdangerous.timed", "app.core.session"):
         monkeypatch.setattr(f"{module}.time", clock)
     return clock
 
@@ -163,7 +163,7 @@ def test_a_larger_difference_is_counted_and_logged_once_a_minute(
     counted = [count for _, count in visit_in_turn(clock, two_pods, 7, times=20)]
     assert max(counted) < 3
     assert [rejected(app) for app in two_pods] == [0, 10]
-    (line,) = (one for one in caplog.records if one.name == "app.session")
+    (line,) = (one for one in caplog.records if one.name == "app.core.session")
     assert re.search(r"dated [67] s in the future", line.getMessage())
     assert line.levelname == "WARNING"
     clock.uptime += 61

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from app.keys import SECRET_NAMES
-from app.settings import Settings, SettingsError, _read_dotenv
+from app.core.settings import _read_dotenv
+from app.secret_keys import SECRET_NAMES
+from app.settings import Settings, SettingsError
 
 ROOT = Path(__file__).parents[2]
 
@@ -105,14 +106,14 @@ LINES = {
     "REPLICA=postgresql://flask:a-value@db/app": "DATABASE_PASSWORD",
     "DATABASE_HOST=postgresql://:a-value@db": "DATABASE_PASSWORD",
     "CONNINFO=host=db user=flask password=a-value": "DATABASE_PASSWORD",
-    "REDIS_URL=redis://:a-value@cache:6379/0": "app/keys.py",
-    "API_TOKEN=a-value": "app/keys.py",
-    "stripe_api_key: a-value": "app/keys.py",
-    "AWS_SECRET_ACCESS_KEY=a-value": "app/keys.py",
-    "OAUTH_CLIENT_SECRET=a-value": "app/keys.py",
-    "MAIL_PASSWORD=a-value": "app/keys.py",
-    "DB_PASS=a-value": "app/keys.py",
-    "SENTRY_DSN=a-value": "app/keys.py",
+    "REDIS_URL=redis://:a-value@cache:6379/0": "app/secret_keys.py",
+    "API_TOKEN=a-value": "app/secret_keys.py",
+    "stripe_api_key: a-value": "app/secret_keys.py",
+    "AWS_SECRET_ACCESS_KEY=a-value": "app/secret_keys.py",
+    "OAUTH_CLIENT_SECRET=a-value": "app/secret_keys.py",
+    "MAIL_PASSWORD=a-value": "app/secret_keys.py",
+    "DB_PASS=a-value": "app/secret_keys.py",
+    "SENTRY_DSN=a-value": "app/secret_keys.py",
     "SOMETHING='-----BEGIN PRIVATE KEY-----": "TLS_DIR",  # pragma: allowlist secret
 }
 
@@ -159,7 +160,7 @@ def test_a_dotenv_that_is_not_utf_8_is_refused_rather_than_ignored(
 def test_every_setting_may_stand_in_dotenv(folder: Path, name: str) -> None:
     """Whatever value it has: that one is not looked at here."""
     (folder / ".env").write_text(f"{name}=1\nexport {name}='postgres.example.org:5432'\n")
-    assert _read_dotenv(Path(".env")) == {name: "postgres.example.org:5432"}
+    assert _read_dotenv(Path(".env"), ()) == {name: "postgres.example.org:5432"}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.tls import ServerContext
+from app.core.tls import ServerContext
 from keeper.certificates import KeyPair, new_authority, new_certificate
 
 AUTHORITY = new_authority("test CA")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from app.keys import KEYS
+from app.secret_keys import KEYS
 from tests.e2e.cluster import Cluster, namespace
 from tests.e2e.connection import Here
 from tests.e2e.keeper import start

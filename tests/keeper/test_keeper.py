@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from app.keys import KEYS
+from app.secret_keys import KEYS
 from keeper import access, rotation
 from keeper.certificates import is_for
 from keeper.database import ADVISORY_LOCK, Administration, Login, Server

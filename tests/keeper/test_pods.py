@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from app import management
-from app.metrics import Metrics
+from app.core import management
+from app.core.metrics import Metrics
 from keeper import pods
 from keeper.certificates import der, new_authority, new_certificate
 from keeper.plan import Service

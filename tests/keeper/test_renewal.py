@@ -21,9 +21,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from app import management
-from app.metrics import Metrics
-from app.tls import ServerContext
+from app.core import management
+from app.core.metrics import Metrics
+from app.core.tls import ServerContext
 from keeper import certificates, pods, renewal
 from keeper.access import Access, DatabaseAccess
 from keeper.certificates import CLOCK_SKEW, der, is_signed_by

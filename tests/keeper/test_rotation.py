@@ -25,7 +25,7 @@ from flask import Flask
 from sqlalchemy import NullPool
 
 from app import create_app
-from app.database import Database as ServiceDatabase
+from app.core.database import Database as ServiceDatabase
 from app.settings import Settings
 from keeper import access, pods, rotation
 from keeper.access import Access, DatabaseAccess

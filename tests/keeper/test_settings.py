@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from app import settings
+from app.core import convert, settings
+from app.settings import Settings
 from keeper.plan import CERTIFICATES, PARTS, Plan, Service
 from keeper.settings import SettingsError, plan_from
 from tools.local import place, problem
@@ -136,13 +137,12 @@ def test_the_servers_login_is_strict_by_default() -> None:
     ]
     + [{"DATABASE_TARGET_SESSION_ATTRS": one} for one in (*settings.SESSION_ATTRS, "standby")]
     + [
-        {"DATABASE_REQUIRE_AUTH": one}
-        for one in (*settings.AUTH_METHODS, "md5 , gss", "!md5", "x,")
+        {"DATABASE_REQUIRE_AUTH": one} for one in (*convert.AUTH_METHODS, "md5 , gss", "!md5", "x,")
     ],
 )
 def test_the_keeper_takes_what_the_service_takes(values: dict[str, str]) -> None:
     try:
-        theirs = settings.Settings.from_mapping(values)
+        theirs = Settings.from_mapping(values)
     except settings.SettingsError as error:
         name = str(error).split()[0]
         with pytest.raises(SettingsError, match=f"^{name} "):
@@ -165,5 +165,5 @@ def test_a_name_that_makes_roles_too_long_is_refused() -> None:
     with pytest.raises(SettingsError, match=sentence):
         plan_from({**ENVIRONMENT, "DATABASE_NAME": "x" * 62})
     with pytest.raises(problem.Problem, match=sentence):
-        place.plan(settings.Settings.from_mapping({"DATABASE_NAME": "x" * 62}), "")
+        place.plan(Settings.from_mapping({"DATABASE_NAME": "x" * 62}), "")
     assert plan_without("SERVICE_SECRET", "DATABASE_ADMIN_SECRET", DATABASE_NAME="x" * 62)

@@ -9,7 +9,7 @@ import traceback
 
 import pytest
 
-from app.keys import KEYS
+from app.secret_keys import KEYS
 from secret_files import Environment, SecretError, SecretStore
 from tests.mount import SECRETS
 
@@ -63,7 +63,7 @@ def test_never_changes() -> None:
 
 SCRIPT = """
 import os, subprocess, sys
-from app.keys import KEYS
+from app.secret_keys import KEYS
 from secret_files import Environment
 Environment(KEYS)
 child = subprocess.run([sys.executable, "-c", "import os; print(sorted(os.environ))"],

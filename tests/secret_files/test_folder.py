@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.keys import KEYS
+from app.secret_keys import KEYS
 from secret_files import Folder, SecretError, folder, folder_version
 from secret_files.folder import SETTLE_SECONDS, Unsettled
 from tests.mount import SECRETS, Mount

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.keys import KEYS
+from app.secret_keys import KEYS
 from secret_files import Folder, SecretError
 from tests.mount import OWN, Mount
 

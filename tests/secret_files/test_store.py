@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from app.keys import KEYS
+from app.secret_keys import KEYS
 from secret_files import Folder, Refused, SecretError, SecretStore, Snapshot
 from secret_files import store as store_module
 from secret_files.folder import SETTLE_SECONDS, Unsettled

@@ -18,7 +18,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client import generate_latest
 
-from app.keys import KEYS
+from app.secret_keys import KEYS
 from app.settings import Settings
 from keeper.certificates import new_authority, new_certificate
 from secret_files import Folder

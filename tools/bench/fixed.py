@@ -3,9 +3,9 @@
 from sqlalchemy import URL, create_engine
 
 from app import create_app
-from app.connection import libpq_options
-from app.database import POOL
-from app.session import StoreSessionInterface, TimedSignatures
+from app.core.connection import libpq_options
+from app.core.database import POOL
+from app.core.session import StoreSessionInterface, TimedSignatures
 from app.settings import Settings
 from secret_files import SecretStore, Snapshot
 

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from typing import Final
 
-from app.database import POOL_SIZE
+from app.core.database import POOL_SIZE
 from tools.local.problem import Problem
 
 from .servers import ROOT

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app import connection, create_app, database
+from app import create_app
+from app.core import connection, database
 from app.settings import Settings
 
 

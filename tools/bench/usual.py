@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from app.keys import KEYS
+from app.secret_keys import KEYS
 from tests.e2e.cluster import Cluster
 
 NAME = "flask-app-usual"

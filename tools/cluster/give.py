@@ -12,7 +12,7 @@ import getpass
 import json
 import sys
 
-from app.keys import KEYS
+from app.secret_keys import KEYS
 from keeper.folder_secrets import FolderSecrets
 from keeper.objects import Conflict, Unavailable
 from secret_files import Key
@@ -51,7 +51,7 @@ def unknown(name: str) -> str:
         return "Which one? As in `make give KEY=MAIL_TOKEN`."
     known = f"of {', '.join(GIVEN_KEYS)}" if GIVEN_KEYS else "and there is none yet"
     return (
-        f"{name} is no secret to be given: it has to be one of app/keys.py and of "
+        f"{name} is no secret to be given: it has to be one of app/secret_keys.py and of "
         f"secrets.own.given in chart/values.yaml, {known}."
     )
 

@@ -28,10 +28,8 @@ TIMEOUT: Final = 10
 #: Prints the routes that the service has, from within one of its pods.
 ROUTES: Final = """
 import json
-from flask import Flask
-from app import views
-app = Flask("app")
-views.register(app)
+from app import create_app
+app = create_app()
 print(json.dumps(sorted({rule.rule for rule in app.url_map.iter_rules()})))
 """
 

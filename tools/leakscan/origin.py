@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.keys import KEYS
+from app.secret_keys import KEYS
 from secret_files import Secret
 from tests.e2e.cluster import Cluster
 

@@ -15,7 +15,7 @@ from psycopg.pq import Format
 
 from secret_files import Secret, hint
 
-from .settings import Settings
+from .settings import CoreSettings
 
 #: A login takes no longer, for each address that is tried.
 CONNECT_SECONDS: Final = 5
@@ -140,7 +140,7 @@ class TimestampLoader(Loader):
             return (datetime.min if is_early else datetime.max).replace(tzinfo=UTC)
 
 
-def libpq_options(settings: Settings) -> dict[str, Any]:
+def libpq_options(settings: CoreSettings) -> dict[str, Any]:
     """Return what a connection needs except for its login, in libpq's words."""
     hosts = settings.database_host.split(",")
     options = {

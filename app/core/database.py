@@ -24,7 +24,7 @@ from .connection import (
     connect,
     libpq_options,
 )
-from .settings import Settings
+from .settings import CoreSettings
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ class Database:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: CoreSettings,
         store: SecretStore,
         on_login_failure: Callable[[], None],
         pool: Mapping[str, Any] = POOL,

@@ -18,8 +18,8 @@ import sqlalchemy
 from flask import Flask
 from sqlalchemy import Connection, Engine
 
-from app import journal as journal_module
-from app.journal import Event, Journal, View
+from app.core import events as journal_module
+from app.core.events import Event, Journal, View
 from app.settings import Settings
 from secret_files import SecretStore
 from tests.conftest import Database

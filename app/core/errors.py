@@ -18,7 +18,7 @@ from werkzeug.exceptions import (
     ServiceUnavailable,
 )
 
-from ..database import Away
+from .database import Away
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from sqlalchemy import (
     select,
 )
 
-from ..database import Database
-from .errors import InvalidField
+from .core.database import Database
+from .core.errors import InvalidField
 
 blueprint = Blueprint("notes", __name__)
 
@@ -70,7 +70,8 @@ def delete_note(note_id: int) -> tuple[str, int]:
     return "", 204
 
 
-def newest(limit: int, before: int = MAX_ID) -> tuple[list[Row[Any]], bool]:
+@blueprint.app_template_global("newest_notes")
+def newest(limit: int = DEFAULT_LIMIT, before: int = MAX_ID) -> tuple[list[Row[Any]], bool]:
     """Return up to `limit` notes older than the id `before`, and whether there are more.
 
     The primary key's index gives them, so that the number of notes does not matter.

@@ -12,7 +12,7 @@ from flask import Blueprint, current_app, render_template
 
 from secret_files import SecretStore
 
-from ..journal import Event, Journal, Pod, View
+from .events import Event, Journal, Pod, View
 
 PATH: Final = "/panel"
 
@@ -26,7 +26,13 @@ FINISHED: Final = (
 #: clock that was wrong, and is not newer than any.
 CLOCK_TOLERANCE: Final = 300
 
-blueprint = Blueprint("panel", __name__)
+blueprint = Blueprint(
+    "panel",
+    __name__,
+    static_folder="static",
+    static_url_path=f"{PATH}/static",
+    template_folder="templates",
+)
 
 
 @dataclass(frozen=True)

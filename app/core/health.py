@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, current_app, jsonify
 
-from ..database import Database
-from ..management import Answer, Probes
+from .database import Database
+from .management import Answer, Probes
 
 blueprint = Blueprint("health", __name__)
 
