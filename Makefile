@@ -37,7 +37,7 @@ run: $(VENV)/run ## Serve on http://127.0.0.1:8080 with a PostgreSQL of its own 
 TEST_ENV := GOGC=800 PYTHONDEVMODE=1 PYTHONMALLOC=default PYTHONDONTWRITEBYTECODE= PYTHONWARNINGS=error
 
 .PHONY: test
-test: $(VENV)/dev $(VENV)/browser .venv-moto/moto ## Run the unit, integration and chart tests (TEST_ARGS=… for pytest)
+test: $(VENV)/dev $(VENV)/browser ## Run the unit, integration and chart tests (TEST_ARGS=… for pytest)
 	$(TEST_ENV) $(BIN)/pytest --numprocesses auto --dist worksteal $(TEST_ARGS)
 
 .PHONY: bench

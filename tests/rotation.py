@@ -37,11 +37,16 @@ class Rotation:
 
     def sessions(self) -> int:
         """Count the sessions of the role that is not in use."""
-        return sessions(self.database, self._idle())
+        statement = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{self._idle()}'"
+        return int(str(self.database.execute(statement)[0][0]))
 
     def lock_out(self) -> None:
         """Take the login of the old role away, and end the sessions that it still has."""
-        lock_out(self.database, self._idle())
+        role = self._idle()
+        self.database.execute(f"ALTER ROLE {role} NOLOGIN PASSWORD NULL")
+        self.database.execute(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'"
+        )
 
     def rotate(self) -> None:
         """Publish a new pair; the old one still works."""
@@ -53,20 +58,6 @@ class Rotation:
 
     def _idle(self) -> str:
         return ROLES[(self.turn + 1) % 2]
-
-
-def sessions(database: Database, role: str) -> int:
-    """Count the sessions of a role."""
-    statement = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{role}'"
-    return int(str(database.execute(statement)[0][0]))
-
-
-def lock_out(database: Database, role: str) -> None:
-    """Take the login of a role away, and end the sessions that it still has."""
-    database.execute(f"ALTER ROLE {role} NOLOGIN PASSWORD NULL")
-    database.execute(
-        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'"
-    )
 
 
 def restore(database: Database) -> None:

@@ -33,7 +33,7 @@ ROOT: Final = Path(__file__).parents[1]
 PURPOSES: Final = {
     "run": "for make run, rotate, status, audit, give, leak-scan and demo",
     "dev": "for tests and linters, besides what make run needs",
-    "moto": "for tests with a stand-in for AWS",
+    "moto": "for end-to-end tests with a stand-in for AWS",
     "checkov": "for make lint",
 }
 

@@ -10,9 +10,11 @@ a token of the account that the chart made, so that it gets what the page's poli
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import ssl
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -25,7 +27,6 @@ import pytest
 
 from keeper.certificates import new_authority
 from secret_files import Secret
-from tests.aws import call, forget_all, moto_server
 from tests.e2e.cluster import Cluster, namespace
 from tests.e2e.release import Release
 from tests.e2e.sources import database, vault
@@ -33,9 +34,10 @@ from tests.e2e.sources.csi import Driver
 from tests.e2e.sources.definitions import defined
 from tests.e2e.sources.external_secrets import Operator
 from tests.e2e.sources.manager import Manager
+from tests.e2e.sources.moto import call, forget_all, moto_server
 from tests.e2e.sources.tunnel import tunnel
+from tests.e2e.sources.user_shell import NEEDED, Shell, shell, skip_without, steps
 from tests.e2e.sources.vault_agent import Agent
-from tests.external import NEEDED, Shell, shell, skip_without, steps
 from tests.pages import Block, Walk
 from tools.leakscan.run import image_of
 
@@ -103,7 +105,10 @@ class InAws(Manager):
     port: int = 0
 
     def objects(self, without: str = "") -> dict[str, dict[str, str]]:
-        found = {name: call(self.port, "GetSecretValue", SecretId=name) for name in OBJECTS}
+        found = {
+            name: call(self.port, "GetSecretValue", SecretId=name, VersionStage="AWSCURRENT")
+            for name in OBJECTS
+        }
         return {name: json.loads(one["SecretString"]) for name, one in found.items()}
 
 
@@ -160,6 +165,7 @@ class Place:
                 installing.result()
             installed = True
         assert installed
+        assert self.shell.value("password") == ""
 
     def forget(self) -> None:
         """Remove what a stand-in changed, and what it would take for the next one."""
@@ -219,21 +225,36 @@ class Place:
         *before, announce, promote, retire = steps(block)
         for step in before:
             self.shell.run(step)
+        old, _ = self.session_keys()
         self.shell.run(announce)
         bring()
         self.until("the announced key", lambda one: one["keys"] == 2)
+        signs, new = self.session_keys()
+        assert signs == old != new
         adopted = {one["adopted"] for one in self.statuses()}
         self.shell.run(promote)
         bring()
         self.until("the new key", lambda one: one["adopted"] not in adopted and one["keys"] == 2)
+        assert self.session_keys() == [new, old]
         self.shell.run(retire)
         bring()
         self.until("the end of the old key", lambda one: one["keys"] == 1)
+        assert self.session_keys() == [new, ""]
 
-    def new_login(self) -> None:
-        """Let `notes_1` log in with a new password, as at the end of the page's chapter."""
-        self.shell.run("psql --command 'ALTER ROLE notes_1 LOGIN'")
-        self.shell.run("new_password notes_1")
+    def session_keys(self) -> list[str]:
+        """Return SECRET_KEY and SECRET_KEY_FALLBACKS as one pod's files have them."""
+        names = ("SECRET_KEY", "SECRET_KEY_FALLBACKS")
+        script = f"for name in {names}: print(open('/etc/secrets/' + name).read().strip())"
+        return self.cluster.python(script).splitlines()
+
+    def new_login(self, role: str = "notes_1") -> None:
+        """Let a role log in with a new password, as at the end of the page's chapter."""
+        self.shell.run(f"psql --command 'ALTER ROLE {role} LOGIN'")
+        self.shell.run(f"new_password {role}")
+
+    def sql(self, query: str) -> str:
+        """Return the one value that a query of the owner's has."""
+        return self.shell.run(f'psql --tuples-only --no-align --command "{query}"').strip()
 
 
 def prepare(connection: psycopg.Connection[Any], password: Secret) -> None:
@@ -326,9 +347,50 @@ def environment_of(
     }
 
 
+def test_the_database_server_gets_a_verifier_and_no_password(place: Place) -> None:
+    """Its log has every statement."""
+    log = replace(place.cluster, namespace=OUTSIDE).kubectl("logs", database.NAME)
+    assert re.search(r"""ALTER USER "?notes_1"? PASSWORD 'SCRAM-SHA-256\$""", log)
+    password = place.shell.value("password")
+    assert len(password) == 48
+    assert password not in log
+
+
+def test_the_sessions_of_a_locked_login_end(place: Place) -> None:
+    place.new_login()
+    sleep = "psql --command 'SELECT pg_sleep(600)' & asleep=$!"
+    place.shell.run(f"PGUSER=notes_1 PGPASSWORD=$password {sleep}")
+    sessions = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'notes_1'"
+    place.wait_for(lambda: place.sql(sessions) == "1", "a session")
+    place.run(README, "To rotate the database's login")
+    assert place.shell.run("wait $asleep || echo ended") == "ended\n"
+
+
+#: Commands with a mistake each.
+MISTAKES = (
+    "kv putt -mount=secret object key=value",
+    "kv put -muont=secret object key=value",
+    "kv put -mount=secert object key=value",
+    "kv put -mount=secret object",
+    "kv patch -mount=secret none key=value",
+    "kv get -mount=secret -format=json none",
+    "policy write name docs/external/none.hcl",
+    "write auth/kubernetes/role/name audience=vault",
+    "write database/rotate-root/none",
+    "secrets enable databases",
+)
+
+
+def test_the_stand_in_for_vaults_command_line_rejects_mistakes(place: Place) -> None:
+    """Otherwise a misspelt command of a page would pass."""
+    for words in MISTAKES:
+        said = place.shell.run(f"vault {words} || echo failed")
+        assert re.fullmatch(r"vault: .+\nfailed\n", said), words
+
+
 def test_a_secret_that_somebody_else_makes(place: Place) -> None:
+    place.new_login()
     place.run(EXISTING, "Make the Secret")
-    assert place.shell.value("password") == ""
     place.install(EXISTING, "Install")
     place.until("the first values", lambda one: one["role"] == "notes_1" and one["keys"] == 1)
     told = place.run(EXISTING, "To see that it works")
@@ -339,8 +401,7 @@ def test_a_secret_that_somebody_else_makes(place: Place) -> None:
     place.shell.run(login)
     place.until("the other login", lambda one: one["role"] == "notes_2")
     place.run(README, "To rotate the database's login")
-    locked = "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'notes_1'"
-    assert place.shell.run(f'psql --tuples-only --command "{locked}"').strip() == "f"
+    assert place.sql("SELECT rolcanlogin FROM pg_roles WHERE rolname = 'notes_1'") == "f"
     place.release.write("without the old login")
     assert "without the old login" in place.release.notes()
 
@@ -362,8 +423,21 @@ def test_external_secrets_with_aws(place: Place) -> None:
     heading = "With AWS Secrets Manager"
     place.install(EXTERNAL_SECRETS, heading, lambda: place.operator().bring())
     place.until("the first values", lambda one: one["role"] == "notes_1" and one["keys"] == 1)
+    # a rotation function stores a login, and labels it when it has tried it
+    place.new_login("notes_2")
+    login = {"username": "notes_2", "password": place.shell.value("password")}
+    pending = str(uuid.uuid4())
+    name = {"SecretId": "flask-app/database"}
+    current = call(place.moto, "GetSecretValue", **name)["VersionId"]
+    version = {"ClientRequestToken": pending, "VersionStages": ["AWSPENDING"]}
+    call(place.moto, "PutSecretValue", **name, **version, SecretString=json.dumps(login))
     key = place.under(EXTERNAL_SECRETS, "How it rotates")[1]
     place.rotate_key(key, lambda: place.operator().bring())
+    assert {one["role"] for one in place.statuses()} == {"notes_1"}
+    moved = {"MoveToVersionId": pending, "RemoveFromVersionId": current}
+    call(place.moto, "UpdateSecretVersionStage", **name, **moved, VersionStage="AWSCURRENT")
+    place.operator().bring()
+    place.until("the login that was pending", lambda one: one["role"] == "notes_2")
 
 
 def test_vaults_agent_with_the_kv_engine(place: Place) -> None:
@@ -388,6 +462,11 @@ def test_vaults_agent_with_the_database_engine(place: Place) -> None:
     place.install(VAULT_AGENT, "With the database engine", place.inject)
     place.until("a login of Vault's", lambda one: one["role"].startswith("v-kubernet-flask-app-"))
     assert len({one["role"] for one in place.statuses()}) == 2
+    # at the end of their leases
+    place.ask_vault("sys/leases/revoke-prefix/database/creds/flask-app", {})
+    assert place.sql("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'v-kubernet-%'") == "0"
+    left = "SELECT count(*) FROM pg_stat_activity WHERE usesysid > 0 AND usename IS NULL"
+    place.wait_for(lambda: place.sql(left) == "0", "the end of their sessions")
 
 
 @pytest.mark.parametrize("manager", ["Vault", "AWS Secrets Manager"])

@@ -201,7 +201,7 @@ def test_its_tests_pass_again_without_a_network(machine: Machine) -> None:
 
 def test_what_is_fetched_would_be_seen(machine: Machine) -> None:
     """The control: what is not there any more can't be had, and its source was asked for."""
-    machine.run("rm -r .venv-moto")
+    machine.run("rm -r .venv")
     # uv would take it from its cache
     settings = {"UV_CACHE_DIR": "/tmp/empty", "UV_HTTP_RETRIES": "0"}
     said = machine.run(first_commands()[1], check=False, TEST_ARGS=PART, **settings)

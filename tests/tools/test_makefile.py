@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 #: The marks that the Makefile makes as it installs, in order.
-MADE = [".venv/run", ".venv/dev", ".venv/browser", ".venv-moto/moto"]
+MADE = [".venv/run", ".venv/dev", ".venv/browser"]
 
 #: A program that notes how it is called, and makes the mark that it is asked for.
 PROGRAM = """#!/bin/sh
@@ -26,12 +26,11 @@ def clone(tmp_path: Path) -> Path:
     """Return a clone with all installed, whose programs only note how they were called."""
     shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
     shutil.copy(ROOT / "Makefile", tmp_path)
-    for name in (".venv", ".venv-moto"):
-        folder = tmp_path / name / "bin"
-        folder.mkdir(parents=True)
-        for program in ("python", "pytest"):
-            (folder / program).write_text(PROGRAM)
-            (folder / program).chmod(0o755)
+    folder = tmp_path / ".venv" / "bin"
+    folder.mkdir(parents=True)
+    for program in ("python", "pytest"):
+        (folder / program).write_text(PROGRAM)
+        (folder / program).chmod(0o755)
     for made in MADE:
         (tmp_path / made).touch()
     order = [*(tmp_path / "requirements").iterdir(), *(tmp_path / made for made in MADE)]

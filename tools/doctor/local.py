@@ -33,7 +33,7 @@ from .ports import port_line
 #: What a Chromium is called where a distribution installs it.
 CHROMIUM: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
-#: Measured: .venv takes 0.2 GB for `make run`, and 0.9 with the tests' packages, .venv-moto 0.2.
+#: Measured: .venv takes 0.2 GB for `make run`, and 0.9 with the tests' packages.
 #: Estimated: a Chromium of playwright's, 0.3.
 DISK: Final = 2
 #: What the packages with compiled code ask for: https://peps.python.org/pep-0600/

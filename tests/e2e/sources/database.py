@@ -28,6 +28,7 @@ def pod(superuser: Secret) -> dict[str, Any]:
         "ssl_cert_file": "/tls/tls.crt",
         "ssl_key_file": "/tls/tls.key",
         "hba_file": "/tls/pg_hba.conf",
+        "log_statement": "all",
     }
     arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     ready = {"exec": {"command": ["pg_isready", "--quiet", "--host=127.0.0.1"]}, "periodSeconds": 1}

@@ -48,6 +48,8 @@ class Operator(Source):
 
     def _sync(self, without: str = "") -> None:
         asked = self._external_secret()
+        # otherwise the Secret would go when an object goes
+        assert asked["spec"]["target"]["deletionPolicy"] == "Retain"
         found: dict[str, str] = {}
         for source in asked["spec"]["dataFrom"]:
             # one read for the whole object

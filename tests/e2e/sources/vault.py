@@ -1,17 +1,18 @@
-"""The stand-in for Vault in a pod: tests/vault_server.py says what it does."""
+"""The stand-in for Vault in a pod: vault_server.py says what it does."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from tests.e2e.cluster import HARDENED, ROOT, Cluster
+from tests.e2e.cluster import HARDENED, Cluster
 
 NAME = "vault"
 PORT = 8200
 
-SERVER = (ROOT / "tests" / "vault_server.py").read_text("utf-8")
+SERVER = Path(__file__).with_name("vault_server.py").read_text("utf-8")
 
 #: Its input is the program, with what is written in it: that stands on no command line.
 WRITE = """

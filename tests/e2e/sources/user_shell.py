@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import termios
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,6 @@ from typing import Final
 import pytest
 
 from tests.pages import ROOT, Block
-from tools.local.postgres import PROGRAMS
 
 #: Ends with the first command that fails, also in the middle of a pipe.
 LOOP: Final = """
@@ -31,6 +30,7 @@ done
 """
 
 AWS: Final = ROOT / ".venv-moto" / "bin"
+VAULT: Final = Path(__file__).with_name("vault_cli.py")
 
 #: What the machine has to have, with Debian's package of it.
 NEEDED: Final = {"jq": "jq", "openssl": "openssl", "python3": "python3"}
@@ -69,7 +69,7 @@ class Shell:
         for made in (self._scripts, self.work / "docs", programs):
             made.mkdir(parents=True)
         self._lay_out()
-        _stand_in(programs / "vault", sys.executable, str(ROOT / "tests" / "vault_cli.py"))
+        _stand_in(programs / "vault", sys.executable, str(VAULT))
         _stand_in(programs / "aws", str(AWS / "python"), str(AWS / "aws"))
         path = f"{programs}:{environment['PATH']}"
         # a terminal, as a person has it: what asks there for a password waits in vain
@@ -154,24 +154,3 @@ def _stand_in(program: Path, *command: str) -> None:
     """Make a program that is another one."""
     program.write_text(f'#!/bin/sh\nexec {" ".join(command)} "$@"\n')
     program.chmod(0o755)
-
-
-def psql_of_the_wheel(path: str) -> str:
-    """Return a PATH on which the wheel's `psql` comes first."""
-    return f"{PROGRAMS}:{path}"
-
-
-@contextmanager
-def vault_server(
-    output: Path, port: int, wait_for: Callable[..., None], listens: Callable[[int], bool]
-) -> Iterator[str]:
-    """Run the stand-in for Vault on this machine, and return its address."""
-    with output.open("wb") as file:
-        command = [sys.executable, "-m", "tests.vault_server", str(port)]
-        server = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file)
-    try:
-        wait_for(lambda: listens(port), "the stand-in for Vault")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(30)

@@ -1,12 +1,12 @@
 """A stand-in for Vault: what docs/external asks of it, over Vault's own HTTP API.
 
-    python -m tests.vault_server PORT [NAME ...]
+    python vault_server.py PORT NAME ...
 
 Root is whoever asks without a token from the machine that it runs on. Everybody else logs in with
 the Kubernetes auth method, and may do what the policies of the role say. The database engine makes
 logins in a real PostgreSQL. All is kept in memory, a token's signature is not verified, and a path
-or a parameter that is not known here is refused. With names it speaks HTTPS, with a certificate for
-them in /tmp. https://developer.hashicorp.com/vault/api-docs
+or a parameter that is not known here is refused. It speaks HTTPS, with a certificate for the names,
+whose authority is in /tmp/ca.crt. https://developer.hashicorp.com/vault/api-docs
 """
 
 from __future__ import annotations
@@ -367,9 +367,8 @@ def certificate(names: tuple[str, ...]) -> ssl.SSLContext:
 def main(port: str, *names: str) -> None:
     """Serve until it is ended."""
     forbid_core_dumps()
-    server = ThreadingHTTPServer(("" if names else "127.0.0.1", int(port)), Handler)
-    if names:
-        server.socket = certificate(names).wrap_socket(server.socket, server_side=True)
+    server = ThreadingHTTPServer(("", int(port)), Handler)
+    server.socket = certificate(names).wrap_socket(server.socket, server_side=True)
     server.serve_forever()
 
 
