@@ -30,7 +30,7 @@ DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
 MAX_ID = 2**63 - 1
 
-#: The keeper makes it: keeper/schema.sql.
+#: The keeper makes it: app/tables/notes.sql.
 notes = Table(
     "notes",
     MetaData(),

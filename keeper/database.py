@@ -20,6 +20,8 @@ from psycopg.rows import TupleRow
 
 from secret_files import Redactor, Secret
 
+from .tables import make_tables
+
 SCHEMA: Final = (Path(__file__).parent / "schema.sql").read_text()
 
 #: One keeper at a time changes roles; any number that nobody else uses will do.
@@ -249,25 +251,35 @@ class Administration:
         """Return the one of the two login roles that is not `role`."""
         return self.logins[1] if role == self.logins[0] else self.logins[0]
 
-    def prepare(self) -> None:
-        """Make the roles, the tables and the grants that are missing."""
-        self.prepare_group()
+    def prepare(self, tables: Mapping[Path, bytes]) -> None:
+        """Make the roles, the tables and the grants that are missing.
+
+        :param tables: the files with the service's tables.
+        :raises psycopg.Error: a statement fails; one of a file, with its name.
+        """
+        self.prepare_group(tables)
         for role in self.logins:
             self._make_role(role)
             self._execute("GRANT {} TO {}", self.group, role)
 
-    def prepare_group(self) -> None:
-        """Make the tables, and the group that may use them; who logs in is somebody else's."""
-        self._make_role(self.group)
+    def prepare_group(self, tables: Mapping[Path, bytes]) -> None:
+        """Make the tables, and the group that may use them; who logs in is somebody else's.
+
+        :param tables: the files with the service's tables.
+        :raises psycopg.Error: a statement fails; one of a file, with its name.
+        """
         with self._connection.transaction():
+            self._make_role(self.group)
             self._connection.execute(SCHEMA.encode())
             self._execute("REVOKE ALL ON DATABASE {} FROM PUBLIC", self._database)
             self._execute("GRANT CONNECT ON DATABASE {} TO {}", self._database, self.group)
             self._execute("GRANT USAGE ON SCHEMA public TO {}", self.group)
-            # what the service does, and no more: it can't change or drop a table
-            self._execute("GRANT SELECT, INSERT, DELETE ON public.notes TO {}", self.group)
+            # what the service does with the keeper's tables, and no more, whatever the defaults are
+            self._execute("REVOKE ALL ON public.secret_events FROM {}", self.group)
+            self._execute("REVOKE ALL ON public.secret_pods FROM {}", self.group)
             self._execute("GRANT SELECT, INSERT ON public.secret_events TO {}", self.group)
             self._execute("GRANT SELECT, INSERT, UPDATE ON public.secret_pods TO {}", self.group)
+            make_tables(self._connection, tables, self.group)
 
     def let_in(self, login: Login) -> None:
         """Let a role log in with a password, of which the server sees a SCRAM verifier only."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from .access import Access, DatabaseAccess, log_step
@@ -12,6 +14,7 @@ from .database import Administration, Login, ensure_database
 from .objects import StoredSecret
 from .plan import DATABASE, Contradiction, Plan
 from .state import ANNOUNCED, IDLE, State, note_of
+from .tables import read_tables
 
 #: What a session key and a password are made of, before they are written in base64.
 KEY_BYTES: Final = 48
@@ -52,17 +55,19 @@ def fill_administrator(access: Access, plan: Plan) -> Login:
     return Login(stored.text("username"), stored.data["password"])
 
 
-def prepare_database(access: Access, database: DatabaseAccess) -> None:
+def prepare_database(access: Access, plan: Plan, database: DatabaseAccess) -> None:
     """Make the database, its tables and the group that may use them, where they are missing.
 
+    :raises TablesUnreadable: a file with tables can't be read.
     :raises psycopg.Error: the database can't be reached, or refuses.
     """
+    tables = read_tables(plan.tables_dir)
 
     def prepare() -> None:
         started = time.monotonic()
         ensure_database(database.server(), database.administrator)
         with database.administer() as administration:
-            administration.prepare_group()
+            administration.prepare_group(tables)
         log_step("database prepared", started)
 
     access.retry(prepare, "the database")
@@ -80,15 +85,17 @@ class ServiceFiller:
         """Fill what is missing; tell whether the database accepts the pair in the Secret.
 
         :raises Contradiction: the Secret and the database contradict each other.
+        :raises TablesUnreadable: a file with tables can't be read.
         :raises psycopg.Error: the database can't be reached, or refuses.
         """
-        return self._access.retry(self._fill, "the database")
+        tables = read_tables(self._plan.tables_dir)
+        return self._access.retry(lambda: self._fill(tables), "the database")
 
-    def _fill(self) -> bool:
+    def _fill(self, tables: Mapping[Path, bytes]) -> bool:
         started = time.monotonic()
         ensure_database(self._database.server(), self._database.administrator)
         with self._database.administer() as administration:
-            administration.prepare()
+            administration.prepare(tables)
             log_step("database prepared", started)
             # read it now: another keeper may have filled it while this one waited
             stored = self._access.get(self._plan.service_secret)

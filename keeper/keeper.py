@@ -18,11 +18,20 @@ from .pods import Pods, PodsBehind
 from .renewal import Certificates
 from .retirement import Retirement
 from .rotation import Rotation
+from .tables import TablesUnreadable
 
 log = logging.getLogger("keeper")
 
 #: What can go wrong with one part of the work. None of it may hold up the other parts.
-PROBLEMS = (Conflict, Contradiction, PodsBehind, StillLetIn, Unavailable, psycopg.Error)
+PROBLEMS = (
+    Conflict,
+    Contradiction,
+    PodsBehind,
+    StillLetIn,
+    TablesUnreadable,
+    Unavailable,
+    psycopg.Error,
+)
 
 
 class Keeper:
@@ -45,6 +54,7 @@ class Keeper:
         :raises Contradiction: a Secret and the database contradict each other.
         :raises PodsBehind: a pod does not take what was published.
         :raises StillLetIn: the database did not lock a role.
+        :raises TablesUnreadable: a file with the service's tables can't be read.
         """
         if self._plan.authority_secret:
             self._certificates.fill()
@@ -73,7 +83,7 @@ class Keeper:
 
     def _leave_to_others(self, database: DatabaseAccess) -> None:
         """Prepare the database for roles of somebody else's, and retire those of the keeper's."""
-        prepare_database(self._access, database)
+        prepare_database(self._access, self._plan, database)
         Retirement(self._access, database, self._pods).run()
 
     def fill_administrator(self) -> Login:

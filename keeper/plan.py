@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from .database import Server
@@ -58,6 +59,8 @@ class Plan:
     #: More keys of the service's Secret, which are made and rotated with the session key: one value
     #: a line, the first one for new work, the others still valid.
     own_keys: tuple[str, ...] = ()
+    #: The directory with the service's tables, in files `*.sql`; None: it has none.
+    tables_dir: Path | None = None
     #: How old a session key and a password may get.
     interval: int = 30 * 86400
     #: How long a session cookie is valid: an older key verifies for as long.

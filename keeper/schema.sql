@@ -1,9 +1,4 @@
--- The tables of the service. Every statement can be run again; the keeper does, on each run.
-CREATE TABLE IF NOT EXISTS public.notes (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    text text NOT NULL CHECK (char_length(text) BETWEEN 1 AND 1000),
-    created_at timestamptz NOT NULL DEFAULT now()
-);
+-- The keeper's tables. Every statement can be run again; the keeper does, on each run.
 
 -- What became of the secrets, as the keeper and each pod tell it, so that the page is the same
 -- whichever pod answers. Names and numbers, never a value; for people to watch, and no proof.

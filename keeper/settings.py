@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from .database import Server, check_name
@@ -51,6 +52,7 @@ def plan_from(values: Mapping[str, str]) -> Plan:
         wait_seconds=_whole_number(values, "WAIT_SECONDS", 300),
         interval=_whole_number(values, "ROTATION_INTERVAL_SECONDS", 30 * 86400),
         own_keys=tuple(filter(None, values.get("OWN_KEYS", "").split(","))),
+        tables_dir=Path(values["TABLES_DIR"]) if values.get("TABLES_DIR") else None,
         session_lifetime=_whole_number(values, "SESSION_LIFETIME_SECONDS", 86400),
     )
 

@@ -1,7 +1,7 @@
 """Secrets that are read from mounted files, as one generation, and never printed.
 
 This package needs the standard library only and knows nothing of Flask or of
-the rest of `app`: copy it into a service of your own.
+the packages beside it: copy it into a service of your own.
 
     from secret_files import Folder, Key, SecretStore
 

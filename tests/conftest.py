@@ -25,7 +25,7 @@ from secret_files import Redactor
 from tests.mount import SECRETS, Mount
 from tests.rotation import Rotation, restore
 from tests.service import Service
-from tools.local.place import GIVEN_KEYS, OWN_KEYS
+from tools.local.place import GIVEN_KEYS, OWN_KEYS, TABLES
 from tools.local.postgres import Postgres
 
 # an example takes as long as the machine lets it: beside others, many times its usual time
@@ -99,6 +99,7 @@ def plan_for(server: Server) -> Plan:
         service=None,
         wait_seconds=0,
         own_keys=OWN_KEYS,
+        tables_dir=TABLES,
     )
 
 

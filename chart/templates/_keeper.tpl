@@ -104,6 +104,8 @@ checkov.io/skip1: CKV_K8S_38=the keeper talks to the API server, and nobody else
   value: {{ concat (include "flask-app.inClusterNames" . | fromJsonArray) .Values.tls.extraNames | join "," | quote }}
 {{- end }}
 {{- if include "flask-app.keeperAdministers" . }}
+- name: TABLES_DIR
+  value: /srv/app/tables
 - name: DATABASE_ADMIN_SECRET
   value: {{ include "flask-app.databaseAdminSecret" . | quote }}
 {{- if .Values.postgresql.enabled }}

@@ -10,6 +10,7 @@ from keeper.plan import Plan, Service
 from keeper.settings import plan_from
 from tests.chart.conftest import (
     EXISTING,
+    FOLDER,
     ISSUED,
     OWN_DATABASE,
     VARIANTS,
@@ -18,6 +19,7 @@ from tests.chart.conftest import (
     environment,
     pod_of,
 )
+from tools.local.place import TABLES
 
 
 def keepers(render: Render, **values: Any) -> tuple[Object, Object]:
@@ -171,6 +173,13 @@ def test_the_plan_names_what_is_rendered(render: Render, variant: dict[str, Any]
     if found.service.tls_port:
         (service,) = pod_of(rendered.one("Deployment"))["containers"]
         assert found.service.tls_port in {port["containerPort"] for port in service["ports"]}
+
+
+def test_the_services_tables_are_where_the_image_has_them(render: Render) -> None:
+    folder = plan(render).tables_dir
+    assert folder
+    assert "COPY app /srv/app\n" in (FOLDER.parent / "Dockerfile").read_text("utf-8")
+    assert FOLDER.parent / folder.relative_to("/srv") == TABLES
 
 
 def test_the_keeper_and_the_service_mean_the_same_database(

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from chart import docs
+from keeper.tables import SEQUENCE_PRIVILEGES, TABLE_PRIVILEGES
 from tests.chart.conftest import EXAMPLES, FOLDER, Render, Rendered
 
 ROOT = FOLDER.parent
@@ -310,9 +311,13 @@ def test_the_sql_makes_the_group_that_the_keeper_makes() -> None:
     source = (ROOT / "keeper" / "database.py").read_text("utf-8")
     by_keeper = set(re.findall(r'_execute\(\s*"((?:GRANT|REVOKE)[^"]+)"', source))
     by_keeper.remove("GRANT {} TO {}")  # its logins become members
+    by_keeper |= {
+        f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT {privileges} ON {kind} TO {{}}"
+        for privileges, kind in ((TABLE_PRIVILEGES, "TABLES"), (SEQUENCE_PRIVILEGES, "SEQUENCES"))
+    }
     text = re.sub(r"(?m)^--.*$", "", (EXTERNAL / "database.sql").read_text("utf-8"))
-    statements = [one.strip() for one in text.split(";") if one.strip()]
-    grants = {one for one in statements if one.startswith(("GRANT", "REVOKE"))}
+    statements = [" ".join(one.split()) for one in text.split(";") if one.strip()]
+    grants = {one for one in statements if one.startswith(("GRANT", "REVOKE", "ALTER DEFAULT"))}
     assert {re.sub(r"flask_app(_service)?\b", "{}", one) for one in grants} == by_keeper
     rest = [one for one in statements if one not in grants]
     assert rest == [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from app.core import convert, settings
@@ -119,6 +121,11 @@ def test_what_is_malformed_is_named(name: str) -> None:
 )
 def test_the_services_own_keys_are_named(text: str, keys: tuple[str, ...]) -> None:
     assert plan_from({**ENVIRONMENT, "OWN_KEYS": text}).own_keys == keys
+
+
+@pytest.mark.parametrize(("text", "folder"), [("", None), ("/srv/tables", Path("/srv/tables"))])
+def test_the_services_tables_have_a_directory_or_are_none(text: str, folder: Path | None) -> None:
+    assert plan_from({**ENVIRONMENT, "TABLES_DIR": text}).tables_dir == folder
 
 
 def test_the_servers_login_is_strict_by_default() -> None:

@@ -19,7 +19,10 @@ from .problem import Problem
 FOLDER = Path(".local")
 _RUNNING = FOLDER / "running.json"
 
-_VALUES = Path(__file__).parents[2] / "chart" / "values.yaml"
+_ROOT = Path(__file__).parents[2]
+_VALUES = _ROOT / "chart" / "values.yaml"
+#: The service's tables, which the keeper makes.
+TABLES = _ROOT / "app" / "tables"
 # in C: in Python it is a tenth of each start
 _OWN = yaml.load(_VALUES.read_text("utf-8"), yaml.CSafeLoader)["secrets"]["own"]
 
@@ -82,5 +85,6 @@ def plan(
         service=service,
         wait_seconds=wait_seconds,
         own_keys=OWN_KEYS,
+        tables_dir=TABLES,
         session_lifetime=settings.session_lifetime_seconds,
     )
