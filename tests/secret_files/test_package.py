@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import shutil
 import subprocess
@@ -112,17 +111,3 @@ def test_a_secret_with_the_mode_on_the_page_is_read_and_with_the_default_refused
     file.chmod(0o644)
     with pytest.raises(SecretError):
         folder.read()
-
-
-def test_needs_the_standard_library_only() -> None:
-    imported: set[str] = set()
-    for path in (ROOT / "secret_files").glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                imported.update(name.name for name in node.names)
-            elif isinstance(node, ast.ImportFrom):
-                assert node.level < 2, f"{path.name} imports from the rest of app"
-                if not node.level:
-                    imported.add(str(node.module))
-    assert len(imported) > 10
-    assert {name.split(".")[0] for name in imported} <= sys.stdlib_module_names

@@ -45,6 +45,7 @@ FAULTS = {
         "      - run: echo '${{ github.event.pull_request.title }}'\n",
     ),
     "mypy": ("app/__init__.py", 'ONE: int = "1"\n'),
+    "import-linter": ("secret_files/__init__.py", "import app\n"),
     "bandit": ("app/__init__.py", "\n\ndef run(text: str) -> None:\n    exec(text)\n"),
     "vulture": ("app/__init__.py", "\n\ndef nobody_calls() -> None:\n    pass\n"),
 }
