@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,82 @@ import pytest
 import yaml
 from helm_python.errors import HelmError
 
-FOLDER = Path(__file__).parents[2] / "chart"
+from chart import docs
+from tests.chart.pinned import write_chart
+
+FOLDER = docs.FOLDER
 
 Object = dict[str, Any]
 
-#: The values files of docs/external, by name: one for each source of secrets and its manager.
+#: The template's own files below chart/templates that render objects; a team adds others.
+TEMPLATES = set(
+    """
+    certificates checks database deployment externalsecret horizontalpodautoscaler httproute ingress
+    keeper-cronjob keeper-job monitoring networkpolicies poddisruptionbudget prometheusrule rbac
+    secretproviderclass secrets service serviceaccounts tests/request
+    """.split()
+)
+
+#: The keys of the service's Secret without a team's own, and those that a pod can't start without.
+BASE_KEYS = [
+    "SECRET_KEY",
+    "SECRET_KEY_FALLBACKS",
+    "DATABASE_USERNAME",
+    "DATABASE_PASSWORD",
+    "GENERATION",
+]
+REQUIRED = {"SECRET_KEY", "DATABASE_USERNAME", "DATABASE_PASSWORD"}
+
+OBJECTS = {"session": "flask-app/session", "database": "flask-app/database"}
+VAULT = {"address": "https://vault.example.org:8200", "role": "flask-app"}
+AWS = {"region": "eu-central-1", "roleARN": "arn:aws:iam::123456789012:role/flask-app"}
+_SYNC = "flask-app-external-secrets"
+_LOGIN_KEYS = {"DATABASE_USERNAME": "username", "DATABASE_PASSWORD": "password"}
+_SESSION_KEYS = {"SECRET_KEY": "session-key", "SECRET_KEY_FALLBACKS": "session-key-fallbacks"}
+_OF_AWS = {"objects": OBJECTS, "keys": _LOGIN_KEYS}
+_RENEWED = {"refreshInterval": "1m"}
+_TRUSTED = VAULT | {"caSecret": "vault-ca"}
+_PEERS = {
+    "database": [{"ipBlock": {"cidr": "10.1.2.0/24"}}],
+    "vault": [{"ipBlock": {"cidr": "10.1.3.0/24"}}],
+}
+
+
+def _example(source: str, *peers: str, **secrets: Any) -> dict[str, Any]:
+    return {
+        "secrets": {"source": source, **secrets},
+        "postgresql": {"enabled": False},
+        "database": {"host": "db.example.org", "caConfigMap": "db-ca"},
+        "networkPolicy": {name: _PEERS[name] for name in ("database", *peers)},
+    }
+
+
+#: Values for each source of secrets and each manager: those of docs/external.
 EXAMPLES: dict[str, dict[str, Any]] = {
-    path.stem: yaml.safe_load(path.read_text())
-    for path in sorted((FOLDER.parent / "docs" / "external").glob("*.yaml"))
+    "existing": _example(
+        "existing", existingSecret="shop-credentials", keys=_SESSION_KEYS | _LOGIN_KEYS
+    ),
+    "external-secrets-vault": _example(
+        "external-secrets", objects=OBJECTS, vault=_TRUSTED | {"role": _SYNC}, **_RENEWED
+    ),
+    "external-secrets-aws": _example(
+        "external-secrets",
+        aws=AWS | {"roleARN": AWS["roleARN"].replace("flask-app", _SYNC)},
+        **_OF_AWS,
+        **_RENEWED,
+    ),
+    "vault-agent": _example("vault-agent", "vault", objects=OBJECTS, vault=_TRUSTED, **_RENEWED),
+    "vault-agent-database": _example(
+        "vault-agent",
+        "vault",
+        objects={"session": OBJECTS["session"]},
+        vault=_TRUSTED | {"databasePath": "database/creds/flask-app"},
+        **_RENEWED,
+    ),
+    "csi-vault": _example(
+        "csi", objects=OBJECTS, vault=VAULT | {"providerCAFile": "/vault/tls/ca.crt"}
+    ),
+    "csi-aws": _example("csi", aws=AWS, **_OF_AWS),
 }
 
 #: Values files that together turn everything, by name; "default" turns nothing. Of the examples,
@@ -79,20 +147,17 @@ def pickled(text: str) -> bytes:
 
 
 class Rendered:
-    """The objects and the notes that the chart renders."""
+    """The objects that some of the chart's templates render with some values, and the notes."""
 
-    def __init__(self, texts: dict[str, str]) -> None:
+    def __init__(self, texts: dict[str, str], names: Collection[str], values: Object) -> None:
         self.notes = next(text for name, text in texts.items() if name.endswith("NOTES.txt"))
-        self._texts = texts
+        self.values = values
+        self._texts = {name: text for name, text in texts.items() if name in names}
 
     @cached_property
     def templates(self) -> dict[str, list[Object]]:
         """The objects of each template, by its path below chart/templates."""
-        return {
-            name.partition("/templates/")[2]: pickle.loads(pickled(text))
-            for name, text in self._texts.items()
-            if name.endswith(".yaml")
-        }
+        return {name: pickle.loads(pickled(text)) for name, text in self._texts.items()}
 
     @cached_property
     def objects(self) -> list[Object]:
@@ -130,7 +195,7 @@ class Rendered:
             template = owner if owner["kind"] == "Pod" else spec.get("template")
             if template:
                 templates[f"{owner['kind']}/{owner['metadata']['name']}"] = template
-        assert len(templates) >= 3
+        assert len(templates) >= 2
         return templates
 
     def pods(self) -> dict[str, Object]:
@@ -169,40 +234,80 @@ def source_of(values: dict[str, Any]) -> str:
     return str(values.get("secrets", {}).get("source", "keeper"))
 
 
-Render = Callable[..., Rendered]
-
-
 class Refused(Exception):
     """The chart does not render with these values; the message is Helm's."""
 
 
-@pytest.fixture(scope="session")
-def chart() -> helm_python.chart.Chart:
-    return helm_python.chart.Chart.load(FOLDER)
+class Chart:
+    """A chart, which renders the same values only once."""
 
+    def __init__(self, folder: Path) -> None:
+        self.helm = helm_python.chart.Chart.load(folder)
+        self._kept: dict[str, dict[str, str] | Refused] = {}
 
-@pytest.fixture(scope="session")
-def render(chart: helm_python.chart.Chart) -> Render:
-    """Return a function that renders the chart with some values turned, as objects of one's own."""
-    kept: dict[str, dict[str, str] | Refused] = {}
+    def texts(self, release: str, revision: int, values: dict[str, Any]) -> dict[str, str]:
+        """Return what each template renders, by its path below chart/templates.
 
-    def texts(values: dict[str, Any], **release: Any) -> dict[str, str] | Refused:
-        try:
-            # as an install does: the schema first
-            return chart.render(values, namespace="shop", **release)
-        except HelmError as error:
-            return Refused(str(error))
-
-    def render(release: str = "flask-app", revision: int = 1, **values: Any) -> Rendered:
+        :raises Refused: the schema or a template refuses the values.
+        """
         key = repr((release, revision, values))
-        if key not in kept:
-            kept[key] = texts(values, name=release, revision=revision)
-        found = kept[key]
+        if key not in self._kept:
+            try:
+                # as an install does: the schema first
+                texts = self.helm.render(values, name=release, namespace="shop", revision=revision)
+                self._kept[key] = {
+                    name.partition("/templates/")[2]: text for name, text in texts.items()
+                }
+            except HelmError as error:
+                self._kept[key] = Refused(str(error))
+        found = self._kept[key]
         if isinstance(found, Refused):
             raise Refused(*found.args)
-        return Rendered(found)
+        return found
 
-    return render
+    def check_schema(self, values: dict[str, Any]) -> None:
+        """Check values against the schema alone.
+
+        :raises Refused: the schema refuses them.
+        """
+        try:
+            self.helm.validate_schema(self.helm.merge_values(values))
+        except HelmError as error:
+            raise Refused(str(error)) from None
+
+    def render(self, release: str = "flask-app", revision: int = 1, **values: Any) -> Rendered:
+        """Render the template's own templates, as objects of one's own."""
+        names = {f"{name}.yaml" for name in TEMPLATES}
+        return Rendered(self.texts(release, revision, values), names, values)
+
+    def whole(self, **values: Any) -> Rendered:
+        """Render all templates, a team's own among them."""
+        texts = self.texts("flask-app", 1, values)
+        names = [name for name in texts if name.endswith((".yaml", ".yml"))]
+        return Rendered(texts, names, self.helm.merge_values(values))
+
+
+Render = Callable[..., Rendered]
+
+
+@pytest.fixture(scope="session")
+def pinned(tmp_path_factory: pytest.TempPathFactory) -> Chart:
+    """Return the chart with the default values of tests/chart/values.yaml."""
+    folder = tmp_path_factory.mktemp("pinned") / "chart"
+    write_chart(folder)
+    return Chart(folder)
+
+
+@pytest.fixture(scope="session")
+def render(pinned: Chart) -> Render:
+    """Return a function that renders the template's own templates with some values turned."""
+    return pinned.render
+
+
+@pytest.fixture(scope="session")
+def chart() -> Chart:
+    """Return the chart as it is, with the default values of chart/values.yaml."""
+    return Chart(FOLDER)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -220,7 +325,8 @@ def variant(request: pytest.FixtureRequest) -> dict[str, Any]:
     return VARIANTS[request.param]
 
 
-@pytest.fixture(scope="session")
-def lint() -> Callable[[], dict[str, Any]]:
-    """Return a function that does what `helm lint --strict` does."""
-    return lambda: helm_python.chart.lint(FOLDER, strict=True)
+@pytest.fixture(params=[*VARIANTS, "values.yaml"])
+def whole(request: pytest.FixtureRequest, pinned: Chart, chart: Chart) -> Rendered:
+    """Return all objects, a team's own among them: of each variant, and of chart/values.yaml."""
+    name = request.param
+    return chart.whole() if name == "values.yaml" else pinned.whole(**VARIANTS[name])

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from app.core.tls import FILES
-from app.secret_keys import KEYS
 from app.settings import Settings
 from tests.chart.conftest import (
+    BASE_KEYS,
     EXISTING,
     FOLDER,
     ISSUED,
@@ -149,25 +149,19 @@ def test_a_pod_has_time_to_end(render: Render, seconds: int) -> None:
     assert found["lifecycle"]["preStop"]["exec"]["command"] == ["sleep", str(seconds)]
     settings = (FOLDER.parent / "app" / "gunicorn.conf.py").read_text()
     under_way = re.search(r"^graceful_timeout = (\d+)$", settings, re.MULTILINE)
-    assert under_way
+    assert under_way, "app/gunicorn.conf.py: set graceful_timeout to a number of seconds"
     grace = pod_of(deployment)["terminationGracePeriodSeconds"]
-    assert grace >= seconds + int(under_way[1]) + 5
+    assert grace >= seconds + int(under_way[1]) + 5, (
+        f"graceful_timeout is {under_way[1]} in app/gunicorn.conf.py: it can't be more than 25"
+    )
 
 
 def test_the_service_knows_every_variable(render: Render, variant: dict[str, Any]) -> None:
-    known = {field.name.upper() for field in fields(Settings)} | {key.name for key in KEYS}
+    known = {field.name.upper() for field in fields(Settings)} | set(BASE_KEYS)
     own = {variable["name"] for variable in variant.get("env", [])}
     names = {variable["name"] for variable in container(render, **variant)["env"]}
     assert own <= names
-    assert names - own <= known
-
-
-def test_no_setting_is_left_to_its_default(render: Render) -> None:
-    """Defaults are for a laptop: the chart says what holds in a cluster."""
-    given = {variable["name"] for variable in container(render)["env"]}
-    # this one follows from two others
-    settings = {field.name.upper() for field in fields(Settings)} - {"DATABASE_CHANNEL_BINDING"}
-    assert given == settings
+    assert names - own <= known, "app/settings.py lacks what every pod is given"
 
 
 #: The names of the Service, which are always trusted.
@@ -283,7 +277,7 @@ def test_secrets_are_files(render: Render) -> None:
     pod = pod_of(render().one("Deployment"))
     secrets = secret_volumes(pod)["secrets"]
     assert secrets["secretName"] == "flask-app-secrets"
-    assert [item["key"] for item in secrets["items"]] == [key.name for key in KEYS]
+    assert [item["key"] for item in secrets["items"]] == BASE_KEYS
     assert all(item["key"] == item["path"] for item in secrets["items"])
     assert environment(pod["containers"][0])["SECRETS_FROM"] == "files"
 
@@ -295,10 +289,10 @@ def test_secrets_are_variables_if_that_is_asked_for(render: Render) -> None:
     references = [variable for variable in found["env"] if "valueFrom" in variable]
     assert references == [
         {
-            "name": key.name,
-            "valueFrom": {"secretKeyRef": {"name": "flask-app-secrets", "key": key.name}},
+            "name": key,
+            "valueFrom": {"secretKeyRef": {"name": "flask-app-secrets", "key": key}},
         }
-        for key in KEYS
+        for key in BASE_KEYS
     ]
     assert environment(found)["SECRETS_FROM"] == "env"
     assert "SECRETS_DIR" not in environment(found)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import yaml
 
-from tests.chart.conftest import EXISTING, ISSUED, Object, Render, Rendered, environment, pod_of
-from tests.pages import blocks
+from tests.chart.conftest import EXISTING, ISSUED, Object, Render, Rendered, environment
 
 TEMPLATE = "httproute.yaml"
 GATEWAY = [{"name": "public", "namespace": "gateways"}]
@@ -109,28 +107,3 @@ def test_it_may_verify_with_public_authorities(render: Render) -> None:
 def test_the_policy_can_be_left_to_somebody_else(render: Render) -> None:
     rendered = routed(render, {"backendTLS": {"enabled": False}})
     assert rendered.names(TEMPLATE) == ["HTTPRoute/flask-app"]
-
-
-def test_the_page_strips_a_path_and_tells_the_service_of_it(render: Render) -> None:
-    (block,) = (
-        block
-        for block in blocks("chart/README.md", "yaml")
-        if block.heading == "Under a path" and "httpRoute" in block.text
-    )
-    rendered = render(**yaml.safe_load(block.text))
-    (rule,) = rendered.one("HTTPRoute")["spec"]["rules"]
-    (match,) = rule["matches"]
-    rewrite, headers = rule["filters"]
-    assert match["path"] == {"type": "PathPrefix", "value": "/shop"}
-    assert rewrite["urlRewrite"]["path"] == {
-        "type": "ReplacePrefixMatch",
-        "replacePrefixMatch": "/",
-    }
-    # in place of one that the client wrote
-    assert headers["requestHeaderModifier"] == {
-        "set": [{"name": "X-Forwarded-Prefix", "value": match["path"]["value"]}],
-        "remove": ["X-Forwarded-Host"],
-    }
-    (service,) = pod_of(rendered.one("Deployment"))["containers"]
-    assert environment(service)["TRUSTED_PROXIES"] == "1"
-    assert "example.org" in environment(service)["TRUSTED_HOSTS"].split(",")

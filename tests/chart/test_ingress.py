@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
-
-from tests.chart.conftest import VARIANTS, Object, Render, environment, pod_of
-from tests.pages import blocks
+from tests.chart.conftest import VARIANTS, Object, Render
 
 TEMPLATE = "ingress.yaml"
 
@@ -72,24 +69,3 @@ def test_hosts_are_served_with_certificates_of_the_controllers(render: Render) -
     assert served == {rule["host"] for rule in ingress["spec"]["rules"]}
     assert ingress["spec"]["ingressClassName"] == "nginx"
     assert "tls" not in spec_of(render, hosts=[{"host": "a.example.org"}])
-
-
-def test_the_page_strips_a_path_and_tells_the_service_of_it(render: Render) -> None:
-    (block,) = (
-        block
-        for block in blocks("chart/README.md", "yaml")
-        if block.heading == "Under a path" and "ingress" in block.text
-    )
-    rendered = render(**yaml.safe_load(block.text))
-    ingress = rendered.one("Ingress")
-    said = {
-        name.rpartition("/")[2]: text for name, text in ingress["metadata"]["annotations"].items()
-    }
-    (path,) = ingress["spec"]["rules"][0]["http"]["paths"]
-    # its second group is what comes after the prefix
-    assert path["path"] == f"{said['x-forwarded-prefix']}(/|$)(.*)"
-    assert path["pathType"] == "ImplementationSpecific"
-    assert (said["rewrite-target"], said["backend-protocol"]) == ("/$2", "HTTPS")
-    (service,) = pod_of(rendered.one("Deployment"))["containers"]
-    assert environment(service)["TRUSTED_PROXIES"] == "1"
-    assert "example.org" in environment(service)["TRUSTED_HOSTS"].split(",")

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
-from app.secret_keys import KEYS
 from tests.chart.conftest import (
+    BASE_KEYS,
     EXAMPLES,
     EXISTING,
+    REQUIRED,
     Loader,
     Object,
     Render,
@@ -24,10 +25,8 @@ from tests.chart.conftest import (
     secret_volumes,
     source_of,
 )
-from tests.mount import OWN
 
-REQUIRED = {key.name for key in KEYS if key.required}
-ALL = {key.name for key in KEYS}
+ALL = set(BASE_KEYS)
 
 OF_VAULT = {"address": "https://vault.example.org:8200", "role": "shop"}
 OF_AWS = {"region": "eu-central-1", "roleARN": "arn:aws:iam::123456789012:role/shop"}
@@ -92,7 +91,6 @@ def test_the_keys_may_be_called_otherwise(render: Render) -> None:
         "DATABASE_USERNAME": "username",
         "DATABASE_PASSWORD": "password",
         "GENERATION": "GENERATION",
-        **{name: name for name in OWN},
     }
 
 

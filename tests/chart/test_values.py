@@ -6,21 +6,18 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import helm_python.chart
 import pytest
 import yaml
 
-from chart import docs
-from tests.chart.conftest import FOLDER, VARIANTS, Object, Render, Rendered
+from tests.chart.conftest import FOLDER, VARIANTS, Chart, Object, Render, Rendered
+from tests.chart.pinned import leaves
 
 #: Values by their dotted paths.
 Flat = dict[str, Any]
 NOTHING: Flat = {}
 
 # nothing in the chart reads `global`: it is there for parent charts
-LEAVES = [
-    leaf for leaf in docs.leaves((FOLDER / "values.yaml").read_text("utf-8")) if leaf != "global"
-]
+LEAVES = [leaf for leaf in leaves() if leaf != "global"]
 
 
 def nested(flat: Flat) -> dict[str, Any]:
@@ -1205,11 +1202,11 @@ def test_every_value_has_a_row() -> None:
     assert {row.name for row in ROWS} == set(LEAVES)
 
 
-def test_the_variants_turn_every_value(chart: helm_python.chart.Chart) -> None:
-    defaults = chart.merge_values({})
+def test_the_variants_turn_every_value(pinned: Chart) -> None:
+    defaults = pinned.helm.merge_values({})
     missing = set(LEAVES)
     for variant in VARIANTS.values():
-        values = chart.merge_values(variant)
+        values = pinned.helm.merge_values(variant)
         missing -= {leaf for leaf in LEAVES if at(values, leaf) != at(defaults, leaf)}
     assert not missing, f"turn these in chart/ci: {sorted(missing)}"
 

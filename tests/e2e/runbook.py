@@ -13,7 +13,7 @@ from tests.e2e.shell import Shell
 from tests.pages import ROOT, Block, Walk
 from tools.leakscan.needles import Needles
 
-#: What stands before the blocks of a section, which `tests/chart/test_runbook.py` checks.
+#: What stands before the blocks of a section, which `tests/template/test_runbook.py` checks.
 SEE, DO, OVER = "**See it.**", "**Do.**", "**It is over**"
 
 #: A command within a sentence.

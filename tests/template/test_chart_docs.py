@@ -9,14 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
-import yaml
 
 from chart import docs
-from tests.chart.conftest import CUSTOM_KINDS, FOLDER, Render
-from tests.chart.test_names import NEWEST
-from tests.pages import Block, blocks
 
 SAMPLE = """\
 # Free text that goes nowhere.
@@ -338,27 +333,3 @@ def test_the_program_says_what_is_wrong_and_writes_nothing(tmp_path: Path) -> No
     assert done.stderr == "chart/values.yaml: it has no description\n"
     assert not (tmp_path / "chart/README.md").exists()
     assert not (tmp_path / "chart/values.schema.json").exists()
-
-
-def test_the_schema_in_the_repository_is_the_one_of_the_values() -> None:
-    made = docs.schema((FOLDER / "values.yaml").read_text("utf-8"))
-    stored = (FOLDER / "values.schema.json").read_text("utf-8")
-    assert stored == made, "chart/values.schema.json is out of date: run `make chart-docs`"
-
-
-def test_the_readme_in_the_repository_is_the_one_of_the_values() -> None:
-    template = (FOLDER / "README.template.md").read_text("utf-8")
-    made = docs.readme((FOLDER / "values.yaml").read_text("utf-8"), template)
-    stored = (FOLDER / "README.md").read_text("utf-8")
-    assert stored == made, "chart/README.md is out of date: run `make chart-docs`"
-
-
-@pytest.mark.parametrize("block", blocks("chart/README.md", "yaml"), ids=str)
-def test_the_values_on_the_page_are_values_of_the_chart(render: Render, block: Block) -> None:
-    objects = [*render(**yaml.safe_load(block.text)).objects]
-    assert len(objects) >= 10
-    for rendered in objects:
-        # test_custom_resources.py has these
-        if rendered["kind"] in CUSTOM_KINDS:
-            continue
-        assert kubernetes_validate.validate(rendered, NEWEST, strict=True) == NEWEST

@@ -195,7 +195,7 @@ def test_the_newest_version_is_the_same_everywhere() -> None:
 
 
 def test_each_older_version_is_one_that_an_upgrade_is_tested_from() -> None:
-    releases = {path.stem for path in (ROOT / "tests" / "chart" / "releases").glob("*.yaml")}
+    releases = {path.stem for path in (ROOT / "tests" / "template" / "releases").glob("*.yaml")}
     assert set(changed()[1:]) <= releases <= set(changed())
 
 

@@ -1,0 +1,3 @@
+"""The chart's fixtures, for what is about the chart and this repository alike."""
+
+from tests.chart.conftest import pinned, render, schemas  # noqa: F401
