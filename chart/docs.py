@@ -2,8 +2,9 @@
 
 A line `## Title` begins a section. The comment right above a value describes it in Markdown; from
 a line `# @schema {…}` on, it is a flow mapping of JSON Schema keywords, which are merged over what
-follows from the default. A mapping is descended into unless they have a `type` or a `$ref`. What a
-`$ref` names is in a comment of its own that begins with `# @definitions {…}`.
+follows from the default. A mapping is descended into unless they have a `type`, a `$ref` or
+`additionalProperties`. What a `$ref` names is in a comment of its own that begins with
+`# @definitions {…}`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ _TYPES: Final = {
     list: "array",
     dict: "object",
 }
+#: A mapping with one of these keywords has keys of the user's.
+_OF_LEAVES: Final = {"type", "$ref", "additionalProperties"}
 _REFERENCE: Final = "#/definitions/"
 _DEFINITIONS: Final = re.compile(r"^# @definitions(.*(?:\n#(?!# ).*)*)", re.MULTILINE)
 # draft-07's own schema lets unknown keywords pass, and with them every typo
@@ -168,7 +171,7 @@ def _values(
         section = above.section if above else _section(lines[:line], path)
         paragraphs, keywords = _parts(_comment(lines, line, key.start_mark.column), path)
         value = Value(path, section, defaults[key.value], paragraphs, keywords, [])
-        if isinstance(value.default, dict) and not keywords.keys() & {"type", "$ref"}:
+        if isinstance(value.default, dict) and not keywords.keys() & _OF_LEAVES:
             value.entries.extend(_values(lines, inside, value.default, value))
         if not value.entries and not paragraphs:
             raise DocsError(f"{path} has no description")

@@ -180,6 +180,12 @@ def test_a_mapping_with_a_reference_is_a_leaf() -> None:
     }
 
 
+def test_a_mapping_of_any_keys_is_a_leaf() -> None:
+    text = one("# It.\n# @schema {additionalProperties: {type: string}}", "\n  any: a")
+    assert docs.leaves(text) == ["it"]
+    assert properties(text)["it"]["default"] == {"any": "a"}
+
+
 def test_an_empty_mapping_is_open() -> None:
     made = properties(SAMPLE)["annotations"]
     assert made == {"type": "object", "description": "Annotations of the pods.", "default": {}}
