@@ -29,7 +29,7 @@ def browser() -> Iterator[Browser]:
 def keep(page: Page, name: str) -> None:
     """Keep a picture of the page, where somebody asks for it."""
     if folder := os.environ.get("SCREENSHOTS"):
-        page.screenshot(path=Path(folder) / name, full_page=True)
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
 
 def test_a_rotation_is_seen_step_by_step(cluster: Cluster, browser: Browser) -> None:
@@ -45,7 +45,7 @@ def test_a_rotation_is_seen_step_by_step(cluster: Cluster, browser: Browser) -> 
         job = start(cluster, "rotate", "session", "database")
         expect(page.locator("#rotation .now strong")).to_have_text(HAS, timeout=LIMIT)
         expect(page.locator("#rotation .now strong")).to_have_text(SIGNS, timeout=LIMIT)
-        keep(page, "page.png")
+        keep(page, "page")
         assert opened.axe() == []
         expect(page.locator("#rotation .done strong")).to_have_text(STEPS, timeout=LIMIT)
         assert job.succeeds()
@@ -79,4 +79,4 @@ def test_what_happened_is_told_in_words(cluster: Cluster, browser: Browser) -> N
             assert f"{pod} adopted" in told
         assert opened.axe() == []
         assert opened.complaints == []
-        keep(page, "page-phone.png")
+        keep(page, "page-phone")

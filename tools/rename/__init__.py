@@ -1,27 +1,32 @@
-"""``make rename NAME=…``: gives the project another name, in every tracked text and file name.
+"""Makes a starter of the template: another name, and nothing that is about the template alone.
 
-The present name is `[project] name` in pyproject.toml, so that a renamed project can be renamed
-again. It stands in two forms: `one-name` for the chart, the image, the release, the namespace, the
-cluster and the texts, `one_name` for the database and its roles. The Python package stays `app`,
-LICENSE says whose work it was, and a picture goes on showing what it shows.
+The name is replaced in every tracked text and file name. The present one is `[project] name` in
+pyproject.toml, so that a renamed project can be renamed again. It stands in two forms: `one-name`
+for the chart, the image, the release, the namespace, the cluster and the texts, `one_name` for the
+database and its roles. The Python package stays `app`, LICENSE says whose work it was, and a
+picture goes on showing what it shows.
 
-All of it is worked out in a folder of its own, and written when it is whole. Exit status: 0
-renamed, 2 refused, and nothing is changed.
+`starter.py` has what is left out. A project from which that is gone only gets another name.
+
+All of it is worked out in a scratch folder, and written when it is whole.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
 import tempfile
 import tomllib
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).parents[1]
+from .starter import left_out
+
+ROOT: Final = Path(__file__).parents[2]
 
 #: What DNS, Docker, kind, Helm and PostgreSQL all take.
 SYNTAX: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -35,7 +40,7 @@ EXAMPLES: Final = ("orders", "parcels")
 _EXAMPLE: Final = rf"NAME=(?P<example>{'|'.join(EXAMPLES)})(?![A-Za-z0-9_-])"
 
 #: Not for this program to change: the examples, and whose work it was.
-LEFT_ALONE: Final = ("tools/rename.py", "LICENSE")
+LEFT_ALONE: Final = ("tools/rename/__init__.py", "LICENSE")
 
 #: What `make run` has kept under the old name can't be used under another; clusters' files can.
 AFRESH: Final = "rm -rf .local/postgres .local/secrets .local/database-admin"
@@ -82,38 +87,41 @@ def renamed(text: str, old: Name, new: Name) -> str:
     return old.pattern().sub(replacement, text)
 
 
-def main() -> int:
-    """Rename the project, and return the exit status."""
-    try:
-        print(rename(ROOT, os.environ.get("NAME", "")))
-    except Refused as problem:
-        print(problem, file=sys.stderr)
-        return 2
-    return 0
+def rename(root: Path, name: str, labs: bool = False) -> str:
+    """Make a starter of the project in a folder, and return what to tell its user.
 
-
-def rename(root: Path, name: str) -> str:
-    """Rename the project in a folder, and return what is to be said of it.
-
+    :param labs: keep the workshop's labs.
     :raises Refused: it can't be; then nothing is changed.
     """
-    old = Name(tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]["name"])
+    project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
+    old = Name(project["name"])
     new = Name(name)
     _check_name(old, new)
     _check_tree(root)
     _check_clusters(new)
     before = _texts(root)
-    for path, text in before.items():
+    omitted = left_out(root, ("labs",) if labs else ())
+    kept = omitted.starter(before) if omitted else before
+    for path, text in kept.items():
         _check_taken(path, text, old, new)
     with tempfile.TemporaryDirectory() as folder:
-        after = _formatted(root, Path(folder), before, old, new)
-    paths = {path: renamed(path, old, new) for path in _tracked(root)}
+        after = _formatted(Path(folder), before, kept, old, new)
+    tracked = _tracked(root)
+    removed = [path for path in tracked if omitted and path in omitted]
+    paths = {path: renamed(path, old, new) for path in tracked if path not in removed}
     moved = {path: other for path, other in paths.items() if path != other}
     if clash := sorted(other for other in moved.values() if (root / other).exists()):
         raise Refused(f"{clash[0]} is there already: choose another name.")
     changed = {path: text for path, text in after.items() if text != before[path]}
-    _write(root, changed, moved)
-    return _report(root, old, new, len(changed), moved)
+    _write(root, changed, moved, removed)
+    what = [
+        f"{old.text} is called {new.text} now, and its database {new.database}: "
+        f"{len(changed)} files are changed.",
+        *(f"{path} is {other} now." for path, other in moved.items()),
+    ]
+    if removed:
+        what += _removal(removed, labs)
+    return "\n".join([*what, *_rest(root, old)])
 
 
 def _check_name(old: Name, new: Name) -> None:
@@ -203,20 +211,20 @@ def _texts(root: Path) -> dict[str, str]:
 
 
 def _formatted(
-    root: Path, folder: Path, before: dict[str, str], old: Name, new: Name
+    folder: Path, before: dict[str, str], kept: dict[str, str], old: Name, new: Name
 ) -> dict[str, str]:
     """Return every text under the new name: formatted, for lines have other lengths now."""
-    for name, text in before.items():
+    after = {path: renamed(text, old, new) for path, text in kept.items()}
+    for name, text in after.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(renamed(text, old, new).encode())
-    changed = [name for name, text in before.items() if renamed(text, old, new) != text]
-    code = [renamed(name, old, new) for name in changed if name.endswith(".py")]
+        path.write_bytes(text.encode())
+    code = [name for name, text in after.items() if name.endswith(".py") and text != before[name]]
     if code:
         _run(folder, "ruff", "format", "--no-cache", "--", *code)
     if (folder / "chart" / "docs.py").exists():
         _run(folder, "chart.docs")
-    return {name: (folder / name).read_bytes().decode() for name in before}
+    return {name: (folder / name).read_bytes().decode() for name in kept}
 
 
 def _run(folder: Path, *module: str) -> None:
@@ -229,9 +237,11 @@ def _run(folder: Path, *module: str) -> None:
         raise Refused(f"Under that name {module[0]} fails: {said}")
 
 
-def _write(root: Path, changed: dict[str, str], moved: dict[str, str]) -> None:
+def _write(root: Path, changed: dict[str, str], moved: dict[str, str], removed: list[str]) -> None:
     """Write all of it; what can't be finished is undone."""
     try:
+        if removed:
+            _git(root, "rm", "--quiet", "--", *removed)
         for path, text in changed.items():
             (root / path).write_bytes(text.encode())
         for path, other in moved.items():
@@ -244,28 +254,26 @@ def _write(root: Path, changed: dict[str, str], moved: dict[str, str]) -> None:
         raise
 
 
-def _report(root: Path, old: Name, new: Name, changed: int, moved: dict[str, str]) -> str:
-    lines = [
-        f"{old.text} is called {new.text} now, and its database {new.database}: "
-        f"{changed} files are changed.",
-        *(f"{path} is {other} now." for path, other in moved.items()),
-        "Pictures stay as they are, and so does LICENSE.",
-    ]
+def _removal(removed: list[str], labs: bool) -> Iterator[str]:
+    """Tell what is left out: so many files of each folder, and two pages that begin anew."""
+    yield f"{len(removed)} files that are about the template alone are left out:"
+    folders = Counter(path.rpartition("/")[0] or "." for path in removed)
+    yield from (f"  {number:>3} {folder}" for folder, number in sorted(folders.items()))
+    if not labs:
+        yield "So are the workshop's labs, which `WORKSHOP=1` keeps."
+    yield "README.md and CHANGELOG.md begin anew: README.md says which files are yours."
+
+
+def _rest(root: Path, old: Name) -> Iterator[str]:
+    """Tell what is as it was, and what to do next."""
+    yield "Pictures stay as they are, and so does LICENSE."
     if (root / ".local" / "cluster" / old.text).is_dir():
-        lines.append(f"The old name's cluster is still there: `CLUSTER={old.text} make destroy`.")
+        yield f"The old name's cluster is still there: `CLUSTER={old.text} make destroy`."
     if (root / ".local" / "postgres").is_dir():
-        lines.append(
-            f"`make run` has a database of the old name; afresh, without notes: `{AFRESH}`."
-        )
-    return "\n".join(
-        [*lines, f"Next: `git diff`, `make test`, `git commit --all`. `{UNDO}` undoes it."]
-    )
+        yield f"`make run` has a database of the old name; afresh, without notes: `{AFRESH}`."
+    yield f"Next: `git diff HEAD`, `make test`, `git commit --all`. `{UNDO}` undoes it."
 
 
 def _git(root: Path, *arguments: str) -> str:
     command = ["git", "-C", str(root), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
-if __name__ == "__main__":
-    sys.exit(main())
