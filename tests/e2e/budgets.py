@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -21,8 +21,6 @@ RECORD: Final = ROOT / ".local" / "e2e.json"
 
 #: So many groups are named at the end of a run.
 LONGEST: Final = 10
-#: A group may take this share of its budget before it is named, as machines drift.
-TOLERANCE: Final = 1.5
 
 
 def budgets() -> dict[str, int]:
@@ -40,20 +38,6 @@ def group_of(test: str, groups: Iterable[str]) -> str:
     if not found:
         raise ValueError(f"{name} is in no group: name its file in {BUDGETS.relative_to(ROOT)}")
     return max(found, key=len)
-
-
-def over_budget(taken: Mapping[str, float], allowed: Mapping[str, float]) -> dict[str, str]:
-    """Return what each group took and may take, of those that took far too long."""
-    return {
-        group: f"{seconds:.0f} s, not {allowed[group]}"
-        for group, seconds in taken.items()
-        if group in allowed and seconds > TOLERANCE * allowed[group]
-    }
-
-
-def last_run() -> dict[str, float]:
-    """Return what each group took in the last whole run of this folder; nothing without one."""
-    return dict(json.loads(RECORD.read_text())) if RECORD.exists() else {}
 
 
 class Record:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import secrets
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +21,6 @@ request = urllib.request.Request(
 )
 urllib.request.urlopen(request, timeout=10, context=ssl._create_unverified_context()).read()
 """
-
-#: How long a pod that ends may take, and its Job, in seconds.
-GONE = 120
-
 
 #: Known to this run alone: nobody can try values against what a failed test prints.
 KEY = secrets.token_bytes(32)
@@ -72,32 +66,20 @@ class Release:
             *(("--wait", "--wait-for-jobs", "--timeout", "4m") if wait else ()),
         )
 
-    def rollback(self, revision: int) -> None:
-        """Go back to an earlier revision."""
-        self.helm("rollback", self.cluster.fullname, str(revision), "--wait", "--wait-for-jobs")
-
-    def uninstall(self) -> None:
-        """Remove it, and wait until its pods are gone."""
-        self.helm("uninstall", self.cluster.fullname, "--wait")
-        deadline = time.monotonic() + GONE
-        while json.loads(self._get("pods"))["items"]:
-            assert time.monotonic() < deadline, "the release's pods stay"
-            time.sleep(0.5)
-
     def state(self) -> State:
         """Return what an upgrade has to leave as it is."""
         values = {
             f"{one['metadata']['name']}/{key}": seal(value)
-            for one in json.loads(self._get("secrets"))["items"]
+            for one in json.loads(self.objects("secrets"))["items"]
             for key, value in one.get("data", {}).items()
         }
         volumes = {
             claim["metadata"]["name"]: claim["spec"]["volumeName"] + claim["metadata"]["uid"]
-            for claim in json.loads(self._get("persistentvolumeclaims"))["items"]
+            for claim in json.loads(self.objects("persistentvolumeclaims"))["items"]
         }
         selectors = {
             f"{one['kind']}/{one['metadata']['name']}": one["spec"]["selector"]
-            for one in json.loads(self._get("deployments,statefulsets,services"))["items"]
+            for one in json.loads(self.objects("deployments,statefulsets,services"))["items"]
         }
         return State(values, volumes, selectors)
 
@@ -113,33 +95,14 @@ class Release:
         """Ask the service, through the API server."""
         return json.loads(self.cluster.get(self._path(path)))
 
-    def restart(self) -> None:
-        """Replace every pod of the service, and wait until the old ones are gone."""
-        deployment = f"deployment/{self.cluster.fullname}"
-        self.cluster.kubectl("rollout", "restart", deployment)
-        self.cluster.kubectl("rollout", "status", deployment, "--timeout", "120s")
-
     def test(self) -> str:
         """Return what `helm test` prints."""
         return self.helm("test", self.cluster.fullname)
 
-    def _get(self, kinds: str) -> str:
+    def objects(self, kinds: str) -> str:
         selector = f"app.kubernetes.io/instance={self.cluster.fullname}"
         return self.cluster.kubectl("get", kinds, "--selector", selector, "--output", "json")
 
     def _path(self, path: str) -> str:
         service = f"https:{self.cluster.fullname}:8443"
         return f"/api/v1/namespaces/{self.cluster.namespace}/services/{service}/proxy/{path}"
-
-
-def previous_chart(folder: Path, version: str, namespace: str, image: str) -> Path:
-    """Make a chart of what an earlier release rendered."""
-    rendered = (ROOT / "tests" / "chart" / "releases" / f"{version}.yaml").read_text()
-    assert f"image: flask-app:{version}" in rendered
-    rendered = rendered.replace(f"image: flask-app:{version}", f"image: {image}")
-    rendered = re.sub(r"\bshop\b", namespace, rendered)
-    (folder / "templates").mkdir(parents=True)
-    (folder / "templates" / "all.yaml").write_text(rendered)
-    chart = {"apiVersion": "v2", "name": "flask-app", "version": version}
-    (folder / "Chart.yaml").write_text(json.dumps(chart))
-    return folder

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
 from app.secret_keys import KEYS
-from tests.e2e.cluster import Cluster, namespace
+from tests.e2e.cluster import ROOT, Cluster, namespace
 from tests.e2e.connection import Here
 from tests.e2e.keeper import start
-from tests.e2e.release import Release, State, previous_chart
+from tests.e2e.release import Release, State
 from tools.leakscan.places import IN_CLUSTER
 from tools.leakscan.report import table
 from tools.leakscan.run import scanning
@@ -20,8 +23,46 @@ from tools.leakscan.run import scanning
 #: The last one that users may have.
 PREVIOUS = "0.1.0"
 
+#: How long a pod that ends may take, and its Job, in seconds.
+GONE = 120
+
 #: What two releases may have in common: no older keys, their users' names, when they were made.
 SAME_KEYS = ("SECRET_KEY_FALLBACKS", "DATABASE_USERNAME", "GENERATION", "username")
+
+
+def previous_chart(folder: Path, version: str, namespace: str, image: str) -> Path:
+    """Make a chart of what an earlier release rendered."""
+    rendered = (ROOT / "tests" / "chart" / "releases" / f"{version}.yaml").read_text()
+    assert f"image: flask-app:{version}" in rendered
+    rendered = rendered.replace(f"image: flask-app:{version}", f"image: {image}")
+    rendered = re.sub(r"\bshop\b", namespace, rendered)
+    (folder / "templates").mkdir(parents=True)
+    (folder / "templates" / "all.yaml").write_text(rendered)
+    chart = {"apiVersion": "v2", "name": "flask-app", "version": version}
+    (folder / "Chart.yaml").write_text(json.dumps(chart))
+    return folder
+
+
+def rollback(release: Release, revision: int) -> None:
+    """Go back to an earlier revision."""
+    name = release.cluster.fullname
+    release.helm("rollback", name, str(revision), "--wait", "--wait-for-jobs")
+
+
+def uninstall(release: Release) -> None:
+    """Remove a release, and wait until its pods are gone."""
+    release.helm("uninstall", release.cluster.fullname, "--wait")
+    deadline = time.monotonic() + GONE
+    while json.loads(release.objects("pods"))["items"]:
+        assert time.monotonic() < deadline, "the release's pods stay"
+        time.sleep(0.5)
+
+
+def restart(release: Release) -> None:
+    """Replace every pod of the service, and wait until the old ones are gone."""
+    deployment = f"deployment/{release.cluster.fullname}"
+    release.cluster.kubectl("rollout", "restart", deployment)
+    release.cluster.kubectl("rollout", "status", deployment, "--timeout", "120s")
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +97,9 @@ def life(cluster: Cluster, image: str, tmp_path_factory: pytest.TempPathFactory)
         life.remember("install")
         release.upgrade()
         life.remember("upgrade")
-        release.rollback(1)
+        rollback(release, 1)
         life.remember("rollback")
-        release.uninstall()
+        uninstall(release)
         life.states["uninstall"] = release.state()
         release.upgrade()
         life.remember("reinstall")
@@ -178,9 +219,9 @@ def test_with_the_environment_a_rotation_waits_for_two_restarts(
     assert "not every pod has" in stuck.log()
     assert text in second.notes()
     job = start(second.cluster, "run")
-    second.restart()
+    restart(second)
     job.wait_for("promoted")
-    second.restart()
+    restart(second)
     assert job.succeeds(), job.log()
     assert text in second.notes()
     after = second.state().secrets
@@ -192,7 +233,7 @@ def test_the_other_one_stays_when_one_is_removed(pair: tuple[Release, Release]) 
     """The last one in this file: it takes one of the two away."""
     first, second = pair
     before = first.state()
-    second.uninstall()
+    uninstall(second)
     assert first.state() == before
     assert "of first-flask-app" in first.notes()
     assert "Succeeded" in first.test()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.pages import PAGES, ROOT
+from tools.doctor import lines
 
 
 def anchors(page: Path) -> set[str]:
@@ -31,3 +32,8 @@ def test_every_link_leads_somewhere(name: str) -> None:
         if not target.exists() or (anchor and anchor not in anchors(target)):
             missing.append(link)
     assert missing == []
+
+
+@pytest.mark.parametrize("name", ["docker", "kind", "kubectl", "helm"])
+def test_readme_says_where_to_get_what_doctor_asks_for(name: str) -> None:
+    assert f"({lines.PAGES[name]})" in (ROOT / "README.md").read_text("utf-8")

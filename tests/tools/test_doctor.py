@@ -727,7 +727,6 @@ def test_make_says_itself_that_python_is_missing(tmp_path: Path, python: str) ->
 
 @pytest.mark.parametrize("name", ["docker", "kind", "kubectl", "helm"])
 def test_everybody_names_the_same_page(name: str) -> None:
-    """The scripts, before they begin, and README.md."""
+    """The scripts, before they begin."""
     script = (ROOT / "tools" / "cluster" / "common.sh").read_text("utf-8")
     assert f"'{name} is missing: {lines.PAGES[name]}'" in script
-    assert f"({lines.PAGES[name]})" in (ROOT / "README.md").read_text("utf-8")
