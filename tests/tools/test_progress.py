@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.progress import Progress
 from tests.terminal import COLOUR, CONTROL, CTRL_C, Terminal, terminal
+from tools.progress import Progress
 
 ROOT = Path(__file__).parents[2]
 
 #: Two steps at the same time, a line of another kind, and a step alone.
 STEPS = """
 import sys, time
-from tests.e2e.progress import Progress
+from tools.progress import Progress
 with Progress(sys.stdout) as progress:
     with progress.step("the first") as first:
         with progress.step("the second"):

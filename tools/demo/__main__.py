@@ -14,8 +14,8 @@ import sys
 
 from secret_files import Secret
 from tests.e2e.cluster import Cluster
-from tests.e2e.progress import Progress
 from tools.leakscan.__main__ import INTERRUPTED, told
+from tools.progress import Progress
 
 from .acts import deploy, leak_and_scan, open_it, scan
 from .rotation import rotate_under_load

@@ -10,7 +10,7 @@ import textwrap
 import time
 from typing import TextIO
 
-from tests.e2e.progress import Progress
+from tools.progress import Progress
 
 #: How long a line of the story is at most.
 WIDTH = 88

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from secret_files import Redactor, Secret
 from tests.e2e.cluster import Cluster
-from tests.e2e.progress import Progress, is_terminal
+from tools.progress import Progress, is_terminal
 
 from .engine import UNREADABLE
 from .report import peak_memory, summary, table

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, TypeVar
 
-from tests.e2e.progress import Progress
+from tools.progress import Progress
 
 from .needles import Needles
 from .target import Target

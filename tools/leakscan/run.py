@@ -11,7 +11,7 @@ from typing import Final
 from secret_files import Secret
 from tests.e2e.cluster import ROOT, Cluster
 from tests.e2e.keeper import start
-from tests.e2e.progress import Progress
+from tools.progress import Progress
 
 from .engine import CLEAN, Place, Reading, Report, Swept, Unreadable, scan
 from .needles import Needles

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 STORY = """
 import sys
 from tools.demo.stage import Stage, someone_watches
-from tests.e2e.progress import Progress
+from tools.progress import Progress
 with Progress(sys.stdout) as progress:
     stage = Stage(progress, someone_watches(sys.stdin, sys.stdout))
     stage.act("First")

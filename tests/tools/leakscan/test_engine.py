@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from secret_files import Secret
-from tests.e2e.progress import Progress
 from tests.tools.leakscan.nowhere import target_for
 from tools.leakscan.engine import (
     CLEAN,
@@ -27,6 +26,7 @@ from tools.leakscan.engine import (
 )
 from tools.leakscan.report import LISTED, summary, table
 from tools.leakscan.target import Target
+from tools.progress import Progress
 
 VALUE = "the-value-of-this-test-4f1c"
 SECRET = Secret("flask-app-secrets/KEY", VALUE)
