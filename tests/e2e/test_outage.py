@@ -15,8 +15,8 @@ import pytest
 from tests.e2e.cluster import Cluster
 from tests.e2e.errors import send_signal
 from tests.e2e.keeper import start
-from tests.e2e.load import BESIDE_OTHERS, Load
 from tests.e2e.rotated import login, restarts
+from tools.load import BESIDE_OTHERS, Load
 
 #: How long the database is silent, in seconds.
 SILENCE = 60

@@ -20,10 +20,10 @@ from keeper.state import IDLE
 from secret_files import Secret
 from tests.e2e.cluster import ROOT, Cluster
 from tests.e2e.keeper import Job, start
-from tests.e2e.load import BESIDE_OTHERS, Load, connection, visits_in
 from tests.e2e.rotated import login, restarts
 from tests.pages import blocks
 from tools.leakscan.needles import Needles
+from tools.load import BESIDE_OTHERS, Load, connection, visits_in
 
 ROTATIONS = 10
 

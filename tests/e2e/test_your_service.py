@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.cluster import ROOT, Cluster
-from tests.e2e.load import BESIDE_OTHERS, Load
 from tests.e2e.rotated import restarts
 from tests.git import ENVIRONMENT, commit, git
 from tests.pages import Walk, blocks
+from tools.load import BESIDE_OTHERS, Load
 
 PAGE = "docs/your-service.md"
 #: Not that of the other tests' cluster.

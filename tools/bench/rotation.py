@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from tests.e2e import keeper
 from tests.e2e.cluster import SUSPENDED, Cluster
-from tests.e2e.load import PER_SECOND, Load
 from tests.keeper import test_pods
+from tools.load import PER_SECOND, Load
 
 from . import report, servers, usual
 

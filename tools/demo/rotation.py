@@ -7,9 +7,9 @@ import time
 from secret_files import Secret
 from tests.e2e import keeper
 from tests.e2e.cluster import Cluster
-from tests.e2e.load import Load
 from tests.e2e.rotated import login, restarts
 from tools.leakscan.reader import reader
+from tools.load import Load
 
 from .stage import NotAsTold, Stage
 

@@ -30,7 +30,7 @@ def load(cluster: Cluster) -> Iterator[None]:
     """Let users do what they do, and see at the end that none of them noticed anything."""
     authorities = cluster.secret(f"{cluster.fullname}-tls")["ca.crt"].reveal()
     host = f"{cluster.fullname}.{cluster.namespace}.svc"
-    program = (ROOT / "tests" / "e2e" / "load.py").read_text()
+    program = (ROOT / "tools" / "load.py").read_text()
     program += RUN.format(authorities=authorities, stop=STOP, host=host)
     command = cluster.command("exec", "--stdin", vault.NAME, "--", "python", "-")
     with subprocess.Popen(

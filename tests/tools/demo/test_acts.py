@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from tests.e2e.cluster import Cluster
-from tests.e2e.load import Failure, Load
 from tools.demo import __main__ as demo
 from tools.demo import acts, leak, rotation
 from tools.demo.stage import NotAsTold
 from tools.leakscan.engine import Finding, Place, Report, Row
 from tools.leakscan.places import PLACES
+from tools.load import Failure, Load
 
 IN_ETCD = "etcd: database files"
 

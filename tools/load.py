@@ -31,6 +31,10 @@ LEAST = 5 / 6
 PATIENCE, PATIENCE_BESIDE_OTHERS = 10, 30
 
 
+class Noticed(AssertionError):
+    """A user noticed something, or there was no load; the message says what."""
+
+
 @dataclass(frozen=True)
 class Failure:
     """A request that did not bring what it should have, and when, in Unix seconds."""
@@ -108,17 +112,26 @@ class Load:
         return self.notes - set(self._all_notes())
 
     def check(self) -> None:
-        """See that there was load, and that nobody noticed anything."""
+        """See that there was load, and that nobody noticed anything.
+
+        :raises Noticed: otherwise.
+        """
         print(self.summary())
         self.check_unnoticed()
-        assert self.per_second >= LEAST * self.pace, self.summary()
+        if self.per_second < LEAST * self.pace:
+            raise Noticed(self.summary())
 
     def check_unnoticed(self) -> None:
-        """See that nobody noticed anything, however fast it went."""
-        assert not self.failures, f"{self.summary()}, the first: {self.failures[:3]}"
-        assert not self.lost_sessions, f"{self.summary()}, the first: {self.lost_sessions[:3]}"
-        assert len(self.notes) > 10
-        assert self.lost_notes() == set()
+        """See that nobody noticed anything, however fast it went.
+
+        :raises Noticed: otherwise.
+        """
+        if first := self.failures[:3] or self.lost_sessions[:3]:
+            raise Noticed(f"{self.summary()}, the first: {first}")
+        if len(self.notes) <= 10:
+            raise Noticed(f"{len(self.notes)} notes are no load: {self.summary()}")
+        if lost := self.lost_notes():
+            raise Noticed(f"{len(lost)} notes were lost: {self.summary()}")
 
     def _user(self, number: int) -> None:
         """Go round: a page with the session, a list, a note; at the same pace all the time."""
@@ -167,7 +180,8 @@ class Load:
         before = ""
         while True:
             answer = self.request("GET", f"/api/notes?limit=100{before}")
-            assert answer, "the notes can't be read"
+            if not answer:
+                raise Noticed(f"the notes can't be read: {self.failures[-1]}")
             notes = json.loads(answer[0])["notes"]
             yield from (note["text"] for note in notes)
             if len(notes) < 100:
@@ -200,7 +214,8 @@ class Session:
 def visits_in(page: str) -> int:
     """Return the visits that a page shows."""
     found = re.search(r'id="visits">([0-9]+)<', page)
-    assert found, "the page shows no visits"
+    if not found:
+        raise Noticed("the page shows no visits")
     return int(found.group(1))
 
 
