@@ -20,7 +20,7 @@ import urllib3
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.e2e.budgets import DEPLOYED, Record
-from tests.e2e.cluster import ROOT, SUSPENDED, Cluster
+from tools.cluster.client import ROOT, SUSPENDED, Cluster
 
 OTHERS = "`E2E_CLUSTER=… E2E_PORT=… make e2e` takes another cluster, and another port."
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from tests.e2e.cluster import Cluster
+from tools.cluster.client import Cluster
 
 #: A host's name or address, and a port.
 Target = tuple[str, int]

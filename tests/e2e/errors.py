@@ -8,7 +8,7 @@ import urllib.error
 from collections.abc import Callable
 from typing import Any
 
-from tests.e2e.cluster import Cluster
+from tools.cluster.client import Cluster
 
 #: How long each may take until the service has noticed, and until it is well again, in seconds.
 LIMIT = 90

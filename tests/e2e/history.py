@@ -17,8 +17,8 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.cluster import Cluster
 from tests.promtool import Rule, complaints
+from tools.cluster.client import Cluster
 
 #: What Prometheus knows of every pod.
 TARGET = {"namespace": "flask-app", "job": "flask-app-metrics"}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.cluster import ROOT, Cluster
+from tools.cluster.client import ROOT, Cluster
 
 #: A pod asks itself: there is nobody to verify, and `kubectl create --raw` can't send JSON.
 WRITE = """

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from secret_files import Secret
-from tests.e2e.cluster import Cluster
 from tests.e2e.shell import Shell
 from tests.pages import ROOT, Block, Walk
+from tools.cluster.client import Cluster
 from tools.leakscan.needles import Needles
 
 #: What stands before the blocks of a section, which `tests/template/test_runbook.py` checks.

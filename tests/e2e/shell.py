@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
 
-from tests.e2e.cluster import ROOT, Cluster
+from tools.cluster.client import ROOT, Cluster
 
 #: How long the commands of one block may take, in seconds.
 LIMIT = 900

@@ -25,12 +25,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from keeper.certificates import expires_at, new_authority
-from tests.e2e.cluster import Cluster
 from tests.e2e.history import DAY, SERVICE, TARGET, History, Labels
-from tests.e2e.keeper import Job, start
 from tests.e2e.runbook import Runbook, Section, told
 from tests.e2e.test_rotation import served, unreadable_secret, wait_until
 from tests.promtool import Rule, needs_promtool
+from tools.cluster.client import Cluster
+from tools.cluster.job import Job, start
 from tools.leakscan.needles import Needles
 
 pytestmark = needs_promtool

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from tests.e2e.cluster import ROOT, Cluster
-from tests.e2e.keeper import start
+from tools.cluster.client import ROOT, Cluster
+from tools.cluster.job import start
 
 WaitFor = Callable[..., None]
 

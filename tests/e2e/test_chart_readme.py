@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from tests.e2e.cluster import Cluster
 from tests.e2e.runbook import Runbook, told
 from tests.e2e.shell import Shell
 from tests.pages import Walk
+from tools.cluster.client import Cluster
 from tools.leakscan.run import image_of
 
 #: A namespace that is not there: the page's commands make it.

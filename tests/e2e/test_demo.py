@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from tests.e2e.cluster import Cluster
-from tests.e2e.rotated import restarts
+from tools.cluster.checks import restarts
+from tools.cluster.client import Cluster
 from tools.demo import leak
 
 ACTS = ("Deploy", "Open", "Load", "Rotate", "Scan", "Plant a leak", "What to look at next")

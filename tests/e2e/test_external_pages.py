@@ -27,7 +27,6 @@ import pytest
 
 from keeper.certificates import new_authority
 from secret_files import Secret
-from tests.e2e.cluster import Cluster, namespace
 from tests.e2e.release import Release
 from tests.e2e.sources import database, vault
 from tests.e2e.sources.csi import Driver
@@ -39,6 +38,7 @@ from tests.e2e.sources.tunnel import tunnel
 from tests.e2e.sources.user_shell import NEEDED, Shell, shell, skip_without, steps
 from tests.e2e.sources.vault_agent import Agent
 from tests.pages import Block, Walk
+from tools.cluster.client import Cluster, namespace
 from tools.leakscan.run import image_of
 
 WaitFor = Callable[..., None]

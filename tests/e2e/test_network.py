@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from tests.e2e.cluster import HARDENED, Cluster, namespace
 from tests.e2e.connection import Here, Target
+from tools.cluster.client import HARDENED, Cluster, namespace
 
 DATABASE = ("flask-app-database.flask-app.svc", 5432)
 HTTPS = ("flask-app.flask-app.svc", 8443)

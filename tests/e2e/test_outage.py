@@ -12,10 +12,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.e2e.cluster import Cluster
 from tests.e2e.errors import send_signal
-from tests.e2e.keeper import start
-from tests.e2e.rotated import login, restarts
+from tools.cluster.checks import login, restarts
+from tools.cluster.client import Cluster
+from tools.cluster.job import start
 from tools.load import BESIDE_OTHERS, Load
 
 #: How long the database is silent, in seconds.

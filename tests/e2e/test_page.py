@@ -13,8 +13,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import HAS, PHONE, SIGNS, STEPS, WATCH, chromium, visit
-from tests.e2e.cluster import Cluster
-from tests.e2e.keeper import start
+from tools.cluster.client import Cluster
+from tools.cluster.job import start
 
 #: How long a step may take to be seen, in milliseconds.
 LIMIT = 60_000

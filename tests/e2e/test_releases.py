@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from app.secret_keys import KEYS
-from tests.e2e.cluster import ROOT, Cluster, namespace
 from tests.e2e.connection import Here
-from tests.e2e.keeper import start
 from tests.e2e.release import Release, State
+from tools.cluster.client import ROOT, Cluster, namespace
+from tools.cluster.job import start
 from tools.leakscan.places import IN_CLUSTER
 from tools.leakscan.report import table
 from tools.leakscan.run import scanning

@@ -18,10 +18,10 @@ import pytest
 
 from keeper.state import IDLE
 from secret_files import Secret
-from tests.e2e.cluster import ROOT, Cluster
-from tests.e2e.keeper import Job, start
-from tests.e2e.rotated import login, restarts
 from tests.pages import blocks
+from tools.cluster.checks import login, restarts
+from tools.cluster.client import ROOT, Cluster
+from tools.cluster.job import Job, start
 from tools.leakscan.needles import Needles
 from tools.load import BESIDE_OTHERS, Load, connection, visits_in
 

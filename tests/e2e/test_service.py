@@ -9,7 +9,7 @@ import uuid
 
 import pytest
 
-from tests.e2e.cluster import ROOT, Cluster
+from tools.cluster.client import ROOT, Cluster
 
 
 def texts(cluster: Cluster) -> list[str]:

@@ -16,7 +16,6 @@ import helm_python.chart
 import pytest
 import yaml
 
-from tests.e2e.cluster import ROOT, Cluster, namespace
 from tests.e2e.release import Release
 from tests.e2e.sources import vault
 from tests.e2e.sources.csi import Driver
@@ -27,6 +26,7 @@ from tests.e2e.sources.manager import Manager
 from tests.e2e.sources.outside import load
 from tests.e2e.sources.source import Deployed, Source
 from tests.e2e.sources.vault_agent import Agent
+from tools.cluster.client import ROOT, Cluster, namespace
 from tools.leakscan.objects import namespace as namespaced
 from tools.leakscan.places import IN_CLUSTER
 from tools.leakscan.report import table

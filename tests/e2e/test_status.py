@@ -12,9 +12,9 @@ from cryptography import x509
 
 from keeper.certificates import due_at
 from keeper.screen import duration
-from tests.e2e.cluster import ROOT, Cluster
-from tests.e2e.keeper import start
 from tests.e2e.test_rotation import unreadable_secret
+from tools.cluster.client import ROOT, Cluster
+from tools.cluster.job import start
 
 WaitFor = Callable[..., None]
 

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.cluster import ROOT, SUSPENDED, Cluster
 from tests.pages import Walk
 from tests.workshop import Lab, here, lab, missing
+from tools.cluster.client import ROOT, SUSPENDED, Cluster
 
 README = Walk("docs/workshop/README.md")
 LABS = [

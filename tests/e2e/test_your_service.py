@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.cluster import ROOT, Cluster
-from tests.e2e.rotated import restarts
 from tests.git import ENVIRONMENT, commit, git
 from tests.pages import Walk, blocks
+from tools.cluster.checks import restarts
+from tools.cluster.client import ROOT, Cluster
 from tools.load import BESIDE_OTHERS, Load
 
 PAGE = "docs/your-service.md"

@@ -16,9 +16,9 @@ import pytest
 
 from tests.e2e import conftest
 from tests.e2e.budgets import DEPLOYED, RECORD, Record, budgets, group_of
-from tests.e2e.cluster import Cluster
 from tests.e2e.conftest import DEPLOYED_FROM, fingerprint, is_deployed
 from tests.git import commit, git
+from tools.cluster.client import Cluster
 
 WaitFor = Callable[..., None]
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e import shell as module
-from tests.e2e.cluster import Cluster
 from tests.e2e.shell import Shell
+from tools.cluster.client import Cluster
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.e2e import keeper
-from tests.e2e.cluster import SUSPENDED, Cluster
 from tests.keeper import test_pods
+from tools.cluster.client import SUSPENDED, Cluster
+from tools.cluster.job import start
 from tools.load import PER_SECOND, Load
 
 from . import report, servers, usual
@@ -153,7 +153,7 @@ def scale(cluster: Cluster, replicas: int) -> None:
 
 def _rotate(cluster: Cluster) -> int:
     """Rotate session key and password with the keeper, and return the last generation."""
-    job = keeper.start(cluster, "rotate", "session", "database")
+    job = start(cluster, "rotate", "session", "database")
     if not job.succeeds():
         raise AssertionError(job.log())
     return int(cluster.secret("flask-app-secrets")["GENERATION"].reveal())

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from app.secret_keys import KEYS
-from tests.e2e.cluster import Cluster
+from tools.cluster.client import Cluster
 
 NAME = "flask-app-usual"
 ROLE = "usual"

@@ -13,7 +13,7 @@ import signal
 import sys
 
 from secret_files import Secret
-from tests.e2e.cluster import Cluster
+from tools.cluster.client import Cluster
 from tools.leakscan.__main__ import INTERRUPTED, told
 from tools.progress import Progress
 

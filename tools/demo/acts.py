@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from secret_files import Secret
-from tests.e2e.cluster import ROOT, Cluster
+from tools.cluster.client import ROOT, Cluster
 from tools.leakscan.engine import CLEAN, Place, Report, Row
 from tools.leakscan.places import PLACES
 from tools.leakscan.report import summary, table

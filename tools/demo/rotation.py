@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 from secret_files import Secret
-from tests.e2e import keeper
-from tests.e2e.cluster import Cluster
-from tests.e2e.rotated import login, restarts
+from tools.cluster.checks import login, restarts
+from tools.cluster.client import Cluster
+from tools.cluster.job import start
 from tools.leakscan.reader import reader
 from tools.load import Load
 
@@ -79,7 +79,7 @@ def _rotate(stage: Stage, cluster: Cluster) -> None:
     )
     stage.say()
     with stage.progress.step("the rotation"):
-        job = keeper.start(cluster, "rotate")
+        job = start(cluster, "rotate")
         for line in job.lines():
             name = str(line.get("step", ""))
             meaning = MEANING.get(name)

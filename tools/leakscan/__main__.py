@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from secret_files import Redactor, Secret
-from tests.e2e.cluster import Cluster
+from tools.cluster.client import Cluster
 from tools.progress import Progress, is_terminal
 
 from .engine import UNREADABLE

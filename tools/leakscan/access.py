@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Any, Final, NamedTuple
 
-from tests.e2e.cluster import Cluster
+from tools.cluster.client import Cluster
 
 from .engine import Fault, Reading, Sample, Unreadable, place
 from .reader import USER

@@ -6,7 +6,7 @@ import base64
 import json
 from typing import Final
 
-from tests.e2e.cluster import Cluster
+from tools.cluster.client import Cluster
 
 from .engine import Fault, Reading, Sample, Unreadable, place
 from .target import Target

@@ -15,7 +15,7 @@ from contextlib import ExitStack, closing, contextmanager
 from itertools import product
 from typing import Final
 
-from tests.e2e.cluster import Cluster
+from tools.cluster.client import Cluster
 
 from .engine import Reading, Sample, Unreadable, place
 from .target import Target

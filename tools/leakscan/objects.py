@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
-from tests.e2e.cluster import Cluster
+from tools.cluster.client import Cluster
 
 from .engine import Fault, Reading, Sample, Unreadable, place
 from .helm import STORED

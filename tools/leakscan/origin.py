@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from app.secret_keys import KEYS
 from secret_files import Secret
-from tests.e2e.cluster import Cluster
+from tools.cluster.client import Cluster
 
 FOLDER: Final = "/etc/secrets"
 

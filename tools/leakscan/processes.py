@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from tests.e2e.keeper import start
+from tools.cluster.job import start
 
 from .engine import Reading, Sample, Unreadable, place
 from .target import Target

@@ -15,7 +15,7 @@ from kubernetes.config import new_client_from_config
 
 from keeper.objects import PUBLIC_KEYS
 from secret_files import Secret
-from tests.e2e.cluster import Cluster
+from tools.cluster.client import Cluster
 
 from .origin import Origin, from_files, origin_of
 

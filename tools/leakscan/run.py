@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from secret_files import Secret
-from tests.e2e.cluster import ROOT, Cluster
-from tests.e2e.keeper import start
+from tools.cluster.client import ROOT, Cluster
+from tools.cluster.job import start
 from tools.progress import Progress
 
 from .engine import CLEAN, Place, Reading, Report, Swept, Unreadable, scan

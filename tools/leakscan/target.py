@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.e2e.cluster import Cluster
+from tools.cluster.client import Cluster
 
 from .needles import Needles
 

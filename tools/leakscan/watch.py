@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, Final, Self
 
-from tests.e2e.cluster import Cluster
+from tools.cluster.client import Cluster
 
 from .engine import Unreadable
 

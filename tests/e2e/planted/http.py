@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from tests.e2e.cluster import ROOT
+from tools.cluster.client import ROOT
 from tools.leakscan.run import image_of
 from tools.leakscan.target import Target
 

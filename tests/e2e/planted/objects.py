@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from tests.e2e.cluster import HARDENED, Cluster
+from tools.cluster.client import HARDENED, Cluster
 from tools.leakscan.target import Target
 
 from . import plants

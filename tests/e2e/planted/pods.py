@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.e2e.cluster import HARDENED
+from tools.cluster.client import HARDENED
 from tools.leakscan.run import image_of
 from tools.leakscan.target import Target
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from keeper.certificates import KeyPair, new_certificate
 from secret_files import Secret
-from tests.e2e.cluster import Cluster
+from tools.cluster.client import Cluster
 
 NAME = "database"
 PORT = 5432

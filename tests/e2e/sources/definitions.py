@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from tests.e2e.cluster import Cluster
+from tools.cluster.client import Cluster
 
 #: These kinds take anything, unless their published definitions are in the folder CRD_DIR.
 KINDS = {

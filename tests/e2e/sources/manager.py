@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from secret_files import Secret
-from tests.e2e.cluster import Cluster
 from tests.mount import OWN
+from tools.cluster.client import Cluster
 
 #: The objects, and the keys in each.
 OBJECTS: Mapping[str, tuple[str, ...]] = {

@@ -6,8 +6,8 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.e2e.cluster import ROOT, Cluster
 from tests.e2e.sources import vault
+from tools.cluster.client import ROOT, Cluster
 
 STOP = "/tmp/stop"
 

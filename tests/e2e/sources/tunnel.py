@@ -11,8 +11,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.e2e.cluster import Cluster
 from tests.e2e.sources import vault
+from tools.cluster.client import Cluster
 
 #: Its arguments say where to.
 RELAY = """

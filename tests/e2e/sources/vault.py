@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.cluster import HARDENED, Cluster
+from tools.cluster.client import HARDENED, Cluster
 
 NAME = "vault"
 PORT = 8200

@@ -11,9 +11,9 @@ import json
 import re
 from typing import Any
 
-from tests.e2e.cluster import HARDENED
 from tests.e2e.sources import vault
 from tests.e2e.sources.source import Source
+from tools.cluster.client import HARDENED
 
 PREFIX = "vault.hashicorp.com/"
 FIELD = re.compile(r'index \.Data(?:\.data)? "([^"]+)"')

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.cluster import Cluster
+from tools.cluster.client import Cluster
 from tools.demo import __main__ as demo
 from tools.demo import acts, leak, rotation
 from tools.demo.stage import NotAsTold

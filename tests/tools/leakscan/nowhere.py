@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from secret_files import Secret
-from tests.e2e.cluster import Cluster
+from tools.cluster.client import Cluster
 from tools.leakscan.needles import Needles
 from tools.leakscan.target import Target
 

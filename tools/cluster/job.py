@@ -11,7 +11,7 @@ from typing import Any
 
 import urllib3
 
-from tests.e2e.cluster import Cluster
+from .client import Cluster, CommandError
 
 #: How long a Job may take, in seconds.
 LIMIT = 420
@@ -32,31 +32,31 @@ class Job:
             command, env=self.cluster.environment(), stdout=subprocess.PIPE, text=True
         ) as process:
             try:
-                assert process.stdout
-                for line in process.stdout:
+                for line in process.stdout or ():
                     yield json.loads(line)
             finally:
                 process.kill()
 
     def kill_after(self, step: str, times: int) -> None:
         """Kill the keeper's process when it has logged a step, as the kernel can at any time."""
-        node = f"{self.cluster.name}-control-plane"
+        command = ("docker", "exec", "--interactive", self.cluster.control_plane, "sh")
         # a shell that is there already: the keeper does not wait for one to start
-        with subprocess.Popen(
-            ["docker", "exec", "--interactive", node, "sh"], stdin=subprocess.PIPE, text=True
-        ) as shell:
+        with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as shell:
             self.wait_for(step, times)
             shell.communicate("pkill -KILL -f -- '-m [k]eeper'")
 
     def wait_for(self, step: str, times: int = 1) -> None:
-        """Wait until it logged a step, so many times."""
+        """Wait until it logged a step, so many times.
+
+        :raises CommandError: it ended without it.
+        """
         seen = []
         for line in self.lines():
             seen.append(line["message"])
             times -= line.get("step") == step
             if times == 0:
                 return
-        raise AssertionError(f"{self.name} ended without {step}: {seen}")
+        raise CommandError(f"{self.name} ended without {step}: {seen}")
 
     def succeeds(self) -> bool:
         """Wait until it has ended, and tell whether all of it was done."""
@@ -64,7 +64,8 @@ class Job:
         while True:
             if outcome := self._outcome():
                 return outcome == "Complete"
-            assert time.monotonic() < deadline, f"{self.name} does not end"
+            if time.monotonic() > deadline:
+                raise CommandError(f"{self.name} does not end")
             time.sleep(0.3)
 
     def log(self) -> str:
@@ -81,7 +82,7 @@ class Job:
         path = f"/apis/batch/v1/namespaces/{self.cluster.namespace}/jobs/{self.name}"
         try:
             conditions = json.loads(self.cluster.get(path))["status"].get("conditions", [])
-        except (AssertionError, urllib3.exceptions.HTTPError):
+        except (CommandError, urllib3.exceptions.HTTPError):
             return ""
         ended = {one["type"] for one in conditions if one["status"] == "True"}
         return next((one for one in ("Complete", "Failed") if one in ended), "")
@@ -93,7 +94,8 @@ class Job:
             states = [one["state"] for pod in pods for one in containers(pod)]
             if any("running" in state or "terminated" in state for state in states):
                 return
-            assert time.monotonic() < deadline, f"{self.name} does not start"
+            if time.monotonic() > deadline:
+                raise CommandError(f"{self.name} does not start")
             time.sleep(0.2)
 
 
@@ -110,7 +112,8 @@ def start(cluster: Cluster, *arguments: str, **environment: str) -> Job:
     container["args"] = list(arguments)
     kept = [one for one in container["env"] if one["name"] not in environment]
     turned = [{"name": name, "value": value} for name, value in environment.items()]
-    assert len(kept) + len(turned) == len(container["env"]), "that is no setting of the keeper"
+    if len(kept) + len(turned) != len(container["env"]):
+        raise CommandError(f"the keeper has not all of these settings: {', '.join(environment)}")
     container["env"] = kept + turned
     cluster.kubectl("create", "--filename", "-", stdin=json.dumps(job))
     return Job(cluster, name)

@@ -1,4 +1,4 @@
-"""The kind cluster, as its administrator sees it, and the way to one release on it."""
+"""The client for the kind cluster and for one release on it, with its administrator's rights."""
 
 from __future__ import annotations
 
@@ -15,10 +15,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 from urllib.parse import urlencode
-
-import kubernetes.config
 
 from secret_files import Secret
 
@@ -50,12 +48,16 @@ CHUNK = 1 << 20
 
 SUSPENDED = '{"spec": {"suspend": true}}'
 
-#: Where the API server has the kinds that the tests ask for.
+#: The path of each kind on the API server.
 GROUPS = {
     **dict.fromkeys(("nodes", "pods", "secrets", "serviceaccounts", "services"), "api/v1"),
     **dict.fromkeys(("deployments", "replicasets", "statefulsets"), "apis/apps/v1"),
     **dict.fromkeys(("cronjobs", "jobs"), "apis/batch/v1"),
 }
+
+
+class CommandError(AssertionError):
+    """A command failed, or the cluster is not as expected; the message says which and why."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,10 @@ class Cluster:
         }
 
     def run(self, *command: str, stdin: str = "", check: bool = True) -> str:
-        """Run a command and return what it printed; its input and output are never shown."""
+        """Run a command and return what it printed; its input and output are never shown.
+
+        :raises CommandError: it failed, and `check` is set.
+        """
         done = subprocess.run(
             command,
             input=stdin,
@@ -97,13 +102,13 @@ class Cluster:
             env=self.environment(),
         )
         if check and done.returncode:
-            raise AssertionError(f"{command[0]} {command[1]} failed: {done.stderr[-2000:]}")
+            raise CommandError(f"{command[0]} {command[1]} failed: {done.stderr[-2000:]}")
         return done.stdout if check else done.stdout + done.stderr
 
     def stream(self, *command: str, stdin: bytes = b"") -> Iterator[bytes]:
         """Run a command and iterate over what it prints, in chunks.
 
-        :raises AssertionError: it failed.
+        :raises CommandError: it failed.
         """
         with (
             tempfile.TemporaryFile() as errors,
@@ -117,21 +122,20 @@ class Cluster:
                 env=self.environment(),
             ) as process,
         ):
-            assert process.stdin
-            assert process.stdout
+            stdin_pipe, output = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
             try:
                 # a command that ends early says why
                 with suppress(BrokenPipeError):
-                    process.stdin.write(stdin)
-                    process.stdin.close()
-                while chunk := process.stdout.read(CHUNK):
+                    stdin_pipe.write(stdin)
+                    stdin_pipe.close()
+                while chunk := output.read(CHUNK):
                     yield chunk
                 ended = process.wait()
             finally:
                 process.kill()
             if ended:
                 errors.seek(0)
-                raise AssertionError(f"{command[0]} failed: {errors.read()[-2000:].decode()}")
+                raise CommandError(f"{command[0]} failed: {errors.read()[-2000:].decode()}")
 
     def command(self, *arguments: str) -> list[str]:
         """Return a kubectl command for the release's namespace."""
@@ -145,13 +149,14 @@ class Cluster:
     def get(self, path: str) -> str:
         """Ask the API server for a path, without a process: what waits asks often.
 
-        :raises AssertionError: it answers with an error.
+        :raises CommandError: it answers with an error.
         """
         kubeconfig = self.state / "kubeconfig"
         client = api(kubeconfig, f"kind-{self.name}", kubeconfig.stat().st_mtime_ns)
         answer = client.rest_client.pool_manager.request("GET", client.configuration.host + path)
         text: str = answer.data.decode()
-        assert answer.status == 200, f"GET {path} failed: {answer.status} {text[:2000]}"
+        if answer.status != 200:
+            raise CommandError(f"GET {path} failed: {answer.status} {text[:2000]}")
         return text
 
     def items(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
@@ -162,9 +167,13 @@ class Cluster:
         return [item for item in found if "deletionTimestamp" not in item["metadata"]]
 
     def objects(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
-        """Return the same; there has to be one at least."""
+        """Return the same.
+
+        :raises CommandError: there is none.
+        """
         items = self.items(kind, selector)
-        assert items, f"there is no {kind} {selector}"
+        if not items:
+            raise CommandError(f"there is no {kind} {selector}")
         return items
 
     def secret(self, name: str) -> dict[str, Secret]:
@@ -245,7 +254,8 @@ class Cluster:
             deadline = time.monotonic() + 60
             for pod in (*self.pods("service"), *self.pods("database")):
                 while "here" not in self.kubectl("exec", pod, "--", "echo", "here", check=False):
-                    assert time.monotonic() < deadline, "the kubelet does not come back"
+                    if time.monotonic() > deadline:
+                        raise CommandError("the kubelet does not come back")
                     time.sleep(0.2)
 
         before = self.node("sed", "-n", "s/^syncFrequency: //p", file).strip()
@@ -265,7 +275,8 @@ class Cluster:
                 self.request("/api/notes")
                 return
             except OSError:
-                assert time.monotonic() < deadline, "no request gets through"
+                if time.monotonic() > deadline:
+                    raise CommandError("no request gets through") from None
                 time.sleep(0.2)
 
     def request(
@@ -280,21 +291,28 @@ class Cluster:
             headers={"Content-Type": "application/json"},
         )
         context = ssl.create_default_context(cafile=trusted)
-        with urllib.request.urlopen(request, timeout=10, context=context) as answer:
+        https = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context))
+        with https.open(request, timeout=10) as answer:
             return json.loads(answer.read() or "null")
 
     def metric(self, pod: str, name: str) -> float:
-        """Return a metric of one pod, scraped through the API server."""
+        """Return a metric of one pod, scraped through the API server.
+
+        :raises CommandError: the pod does not answer, or has no such metric.
+        """
         path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}:9090/proxy/metrics"
         for line in self.get(path).splitlines():
             if line.startswith(f"{name} "):
                 return float(line.rsplit(" ", 1)[1])
-        raise AssertionError(f"{pod} has no metric {name}")
+        raise CommandError(f"{pod} has no metric {name}")
 
 
 @cache
 def api(kubeconfig: Path, context: str, modified: int) -> Any:
     """Return a client that keeps its connections, until the kubeconfig is another one."""
+    # takes a second to load, and most commands ask with kubectl alone
+    import kubernetes.config
+
     return kubernetes.config.new_client_from_config(  # type: ignore[no-untyped-call]
         str(kubeconfig), context=context
     )

@@ -1,9 +1,10 @@
-"""What a rotation has to lock, and what it must not have restarted."""
+"""Checks after a rotation: the old login is refused, and no pod was restarted."""
 
 from __future__ import annotations
 
 from secret_files import Secret
-from tests.e2e.cluster import Cluster
+
+from .client import Cluster
 
 #: The values of a Secret, by their keys.
 Values = dict[str, Secret]
