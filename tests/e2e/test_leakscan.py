@@ -18,10 +18,9 @@ from tests.e2e.planted import Plant, canary_of
 from tests.e2e.planted.everything import EVERYTHING
 from tests.e2e.planted.http import leaky_service
 from tests.e2e.planted.image import leaky_image
-from tests.e2e.planted.objects import created, made
 from tests.e2e.planted.repository import leaky_repository
 from tests.e2e.release import Release
-from tools.cluster.client import ROOT, Cluster, namespace
+from tools.cluster.client import ROOT, Cluster, created, made, namespace
 from tools.leakscan import etcd
 from tools.leakscan.engine import CLEAN, FOUND, Place, Reading, Report, Sample, scan
 from tools.leakscan.places import IN_CLUSTER, PLACES

@@ -43,6 +43,9 @@ HARDENED = {
     "seccompProfile": {"type": "RuntimeDefault"},
 }
 
+#: A shell's command for a container that does nothing; it ends when it gets SIGTERM.
+WAIT = 'ulimit -c 0; trap "exit 0" TERM; while :; do sleep 1 & wait $!; done'
+
 #: How much of a stream is read at once, in bytes.
 CHUNK = 1 << 20
 
@@ -54,6 +57,10 @@ GROUPS = {
     **dict.fromkeys(("deployments", "replicasets", "statefulsets"), "apis/apps/v1"),
     **dict.fromkeys(("cronjobs", "jobs"), "apis/batch/v1"),
 }
+
+
+#: An object of Kubernetes, as JSON has it.
+Object = dict[str, Any]
 
 
 class CommandError(AssertionError):
@@ -316,6 +323,23 @@ def api(kubeconfig: Path, context: str, modified: int) -> Any:
     return kubernetes.config.new_client_from_config(  # type: ignore[no-untyped-call]
         str(kubeconfig), context=context
     )
+
+
+@contextmanager
+def created(cluster: Cluster, *objects: Object) -> Iterator[None]:
+    """Create objects, and remove them at the end of the `with` statement."""
+    manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+    try:
+        # `apply` would write all of it into an annotation as well
+        cluster.kubectl("create", "--filename", "-", stdin=manifest)
+        yield
+    finally:
+        cluster.kubectl("delete", "--ignore-not-found", "--filename", "-", stdin=manifest)
+
+
+def made(api: str, kind: str, name: str, **content: Any) -> Object:
+    """Return an object with a name, and with this content."""
+    return {"apiVersion": api, "kind": kind, "metadata": {"name": name}, **content}
 
 
 @contextmanager

@@ -11,9 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.e2e.planted.objects import Object, created, made
-from tests.e2e.planted.output import WAIT
-from tools.cluster.client import HARDENED, Cluster
+from tools.cluster.client import HARDENED, WAIT, Cluster, Object, created, made
 from tools.leakscan.run import image_of
 
 SECRET = "flask-app-canary"

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
+from tools.cluster.client import Object, created, made
 from tools.leakscan.target import Target
 
 from . import plants
-from .objects import Object, created, made
 from .pods import pod
 
 RBAC = "rbac.authorization.k8s.io"

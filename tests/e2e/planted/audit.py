@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from tools.cluster.client import created, made
 from tools.leakscan.audit import FOLDER
 from tools.leakscan.target import Target
 
 from . import plants
-from .objects import created, made
 
 
 @plants("audit log: events")

@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 
+from tools.cluster.client import created, made
 from tools.leakscan.target import Target
 
 from . import plants
-from .objects import IN_ETCD, created, made
+from .objects import IN_ETCD
 
 
 @plants("etcd: stored values", also=(IN_ETCD, "audit log: events"))

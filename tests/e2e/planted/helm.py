@@ -10,11 +10,11 @@ from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import quote
 
+from tools.cluster.client import created, made
 from tools.leakscan.helm import STORED, unpacked
 from tools.leakscan.target import Target
 
 from . import plants
-from .objects import created, made
 
 Release = dict[str, Any]
 

@@ -7,16 +7,13 @@ import gzip
 import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from tools.cluster.client import HARDENED, Cluster
+from tools.cluster.client import HARDENED, Object, created, made
 from tools.leakscan.target import Target
 
 from . import plants
-
-Object = dict[str, Any]
 
 IN_ETCD = "etcd: database files"
 
@@ -121,23 +118,6 @@ def whole_secret(target: Target, canary: str) -> Iterator[None]:
     source = {"secretRef": {"name": f"{target.cluster.fullname}-secrets"}}
     with created(target.cluster, cron_job("leak-whole-secret", envFrom=[source])):
         yield
-
-
-@contextmanager
-def created(cluster: Cluster, *objects: Object) -> Iterator[None]:
-    """Make objects, and remove them."""
-    manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
-    try:
-        # `apply` would write all of it into an annotation as well
-        cluster.kubectl("create", "--filename", "-", stdin=manifest)
-        yield
-    finally:
-        cluster.kubectl("delete", "--ignore-not-found", "--filename", "-", stdin=manifest)
-
-
-def made(api: str, kind: str, name: str, **content: Any) -> Object:
-    """Return an object."""
-    return {"apiVersion": api, "kind": kind, "metadata": {"name": name}, **content}
 
 
 def cron_job(name: str, **container: Any) -> Object:

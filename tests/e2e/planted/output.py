@@ -11,13 +11,11 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
+from tools.cluster.client import WAIT
 from tools.leakscan.target import Target
 
 from . import plants
 from .pods import pod, write
-
-#: Until it is told to end; then the kubelet starts it again.
-WAIT = 'ulimit -c 0; trap "exit 0" TERM; while :; do sleep 1 & wait $!; done'
 
 #: How long a container may take to start again, in seconds.
 RESTART = 30

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tools.cluster.client import HARDENED
+from tools.cluster.client import HARDENED, Object, created, made
 from tools.leakscan.run import image_of
 from tools.leakscan.target import Target
-
-from .objects import Object, created, made
 
 
 @contextmanager

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Final
 
+from tools.cluster.client import created, made
 from tools.leakscan.network import RUN
 from tools.leakscan.target import Target
 
 from . import plants
-from .objects import created, made
 from .pods import container as service_container
 from .pods import spec_of
 
