@@ -24,9 +24,9 @@ from keeper.plan import Plan
 from secret_files import Redactor
 from tests.mount import SECRETS, Mount
 from tests.rotation import Rotation, restore
-from tests.service import Service
 from tools.local.place import GIVEN_KEYS, OWN_KEYS, TABLES
 from tools.local.postgres import Postgres
+from tools.service import Service
 
 # an example takes as long as the machine lets it: beside others, many times its usual time
 hypothesis.settings.register_profile("without deadlines", deadline=None)

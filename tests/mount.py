@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from app.secret_keys import KEYS
+from keeper.certificates import KeyPair
 from keeper.folder_secrets import FolderSecrets, write_generation
 from secret_files import Secret
 
@@ -20,6 +21,12 @@ SECRETS = {
 #: And as much of the service's own keys.
 OWN = {key.name: f"{key.name}-unit-4f1c9a7be2d36a85c0f7" for key in KEYS if key.name not in SECRETS}
 SECRETS |= OWN
+
+
+def write_certificate(folder: Path, pair: KeyPair) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "tls.key").write_text(pair.key)
+    (folder / "tls.crt").write_text(pair.certificate)
 
 
 class Mount:

@@ -25,8 +25,8 @@ from keeper.folder_secrets import FolderSecrets
 from keeper.keeper import Keeper
 from secret_files import Redactor, Secret
 from tests.conftest import Database, hurry, plan_for
-from tests.service import free_port
 from tools.local.postgres import PROGRAMS, Postgres, _run
+from tools.service import free_port
 
 HOST = "127.0.0.1"
 #: Another address of this machine, for a server on the same port.

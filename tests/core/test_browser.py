@@ -27,8 +27,8 @@ from keeper.plan import DATABASE, SESSION, Plan, Service
 from secret_files import Redactor
 from tests.browser import HAS, PHONE, SIGNS, STEPS, WATCH, chromium, visit
 from tests.conftest import Database
-from tests.service import Service as Pod
-from tests.service import free_port
+from tools.service import Service as Pod
+from tools.service import free_port
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "darwin", reason="macOS has one loopback address, and no second pod"

@@ -20,8 +20,9 @@ from app.settings import Settings, SettingsError
 from keeper.certificates import new_authority, new_certificate
 from tests.browser import chromium, visit
 from tests.conftest import Database, service_settings
+from tests.mount import write_certificate
 from tests.pages import blocks
-from tests.service import Service, free_port, listens, write_certificate
+from tools.service import Service, free_port, listens
 
 Start = Callable[[Settings], Flask]
 

@@ -32,8 +32,8 @@ from gunicorn.workers.gthread import ThreadWorker
 from app.core.worker import Limits, Worker
 from keeper.certificates import new_authority, new_certificate
 from tests.conftest import Database, service_settings
-from tests.mount import SECRETS, Mount
-from tests.service import ROOT, Service, free_port, listens, write_certificate
+from tests.mount import SECRETS, Mount, write_certificate
+from tools.service import ROOT, Service, free_port, listens
 
 AUTHORITY = new_authority("test CA")
 

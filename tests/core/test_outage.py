@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.server import Address, OwnServer, dropped, own_server
-from tests.service import Answer, Service
+from tools.service import Answer, Service
 
 #: In seconds: the longest wait for an answer, and for the first good one after an outage.
 ANSWER = 15

@@ -22,8 +22,8 @@ from tests.load import THREADS, Load
 from tests.mount import Mount
 from tests.rotation import ROLES, Rotation, restore
 from tests.server import OwnServer, own_server
-from tests.service import free_port, listens
 from tools.local.postgres import _own, _unprivileged
+from tools.service import free_port, listens
 
 ROTATIONS = 4
 

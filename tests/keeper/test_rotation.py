@@ -41,8 +41,8 @@ from secret_files import Redactor
 from tests.conftest import Database
 from tests.core.test_session import visits
 from tests.load import Load
-from tests.service import free_port
 from tools.local.place import OWN_KEYS
+from tools.service import free_port
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "darwin", reason="macOS has one loopback address, and no second pod"

@@ -19,9 +19,9 @@ import psutil
 import psycopg
 import pytest
 
-from tests.service import free_port, listens
 from tools.local.place import OWN_KEYS
 from tools.local.postgres import _unprivileged
+from tools.service import free_port, listens
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,8 +13,8 @@ from statistics import median
 from typing import Final
 
 from tests.server import Address, OwnServer, own_server
-from tests.service import Answer, Service
 from tools.local.problem import Problem
+from tools.service import Answer, Service
 
 from .report import Goal, Table
 

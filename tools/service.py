@@ -13,8 +13,7 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-from keeper.certificates import KeyPair
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,6 +29,7 @@ class Answer:
 
 
 def free_port() -> int:
+    """Return a TCP port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -37,6 +37,7 @@ def free_port() -> int:
 
 
 def listens(port: int, host: str = "127.0.0.1") -> bool:
+    """Tell whether a connection to this port is accepted."""
     with socket.socket() as probe:
         return probe.connect_ex((host, port)) == 0
 
@@ -55,6 +56,12 @@ class Service:
     def start(
         cls, output: Path, settings: Mapping[str, str], config: str = "app/gunicorn.conf.py"
     ) -> Service:
+        """Start gunicorn on free ports, without waiting for it.
+
+        :param output: the file that takes what it writes; its directory becomes gunicorn's.
+        :param settings: environment variables.
+        :param config: gunicorn's configuration, relative to the project.
+        """
         port, metrics_port = free_port(), int(settings.get("METRICS_PORT") or free_port())
         environment = {
             **os.environ,
@@ -71,9 +78,12 @@ class Service:
         return cls(process, port, metrics_port, output, settings.get("HOST", cls.host))
 
     def get(self, path: str, scheme: str = "http", cafile: Path | None = None) -> str:
+        """Return the body of an answer.
+
+        :raises urllib.error.URLError: there was none, or its status is an error.
+        """
         context = ssl.create_default_context(cafile=cafile) if cafile else None
-        url = f"{scheme}://localhost:{self.port}{path}"
-        with urllib.request.urlopen(url, timeout=20, context=context) as answer:
+        with _open(f"{scheme}://localhost:{self.port}{path}", 20, context) as answer:
             text: str = answer.read().decode()
             return text
 
@@ -84,7 +94,7 @@ class Service:
         url = f"http://localhost:{self.port}{path}"
         request = urllib.request.Request(url, body, headers)
         try:
-            with urllib.request.urlopen(request, timeout=patience) as answer:
+            with _open(request, patience) as answer:
                 answer.read()
                 status = answer.status
         except urllib.error.HTTPError as error:
@@ -95,26 +105,34 @@ class Service:
         return Answer(status, time.monotonic() - started)
 
     def metrics(self) -> str:
+        """Return the metrics."""
         return self.manage("/metrics")
 
     def manage(self, path: str) -> str:
         """Ask the management port."""
         url = f"http://localhost:{self.metrics_port}{path}"
-        with urllib.request.urlopen(url, timeout=20) as answer:
+        with _open(url, 20) as answer:
             text: str = answer.read().decode()
             return text
 
     def listens(self) -> bool:
-        assert self.process.poll() is None, self.output.read_text()[-2000:]
+        """Tell whether it accepts connections.
+
+        :raises RuntimeError: the process has ended.
+        """
+        if self.process.poll() is not None:
+            raise RuntimeError(f"the service ended: {self.output.read_text()[-2000:]}")
         return listens(self.port, self.host)
 
     def stop(self) -> None:
+        """Terminate it, and wait for its end."""
         if self.process.poll() is None:
             self.process.terminate()
             self.process.wait(30)
 
 
-def write_certificate(folder: Path, pair: KeyPair) -> None:
-    folder.mkdir(exist_ok=True)
-    (folder / "tls.key").write_text(pair.key)
-    (folder / "tls.crt").write_text(pair.certificate)
+def _open(
+    url: str | urllib.request.Request, seconds: float, context: ssl.SSLContext | None = None
+) -> Any:
+    https = [urllib.request.HTTPSHandler(context=context)] if context else []
+    return urllib.request.build_opener(*https).open(url, timeout=seconds)
