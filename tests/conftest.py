@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import hypothesis
@@ -17,15 +17,16 @@ from flask.testing import FlaskClient
 
 from app import create_app
 from app.settings import Settings
-from keeper.database import Login, Server
+from keeper.database import Server
 from keeper.folder_secrets import FolderSecrets
 from keeper.keeper import Keeper
-from keeper.plan import Plan
 from secret_files import Redactor
 from tests.mount import SECRETS, Mount
 from tests.rotation import Rotation, restore
-from tools.local.place import GIVEN_KEYS, OWN_KEYS, TABLES
+from tools.local.place import GIVEN_KEYS, plan_for
 from tools.local.postgres import Postgres
+from tools.local.server import Database as Database
+from tools.local.server import hurry
 from tools.service import Service
 
 # an example takes as long as the machine lets it: beside others, many times its usual time
@@ -69,49 +70,6 @@ def wait_for() -> Callable[[Callable[[], bool], str], None]:
             time.sleep(0.05)
 
     return wait
-
-
-@dataclass(frozen=True)
-class Database:
-    """A running server, the folder with its Secrets, and the plan that filled them."""
-
-    server: Server
-    administrator: Login
-    root: Path
-    plan: Plan
-
-    def execute(self, statement: str) -> list[tuple[object, ...]]:
-        """Run a statement as the administrator."""
-        with self.server.connect(self.administrator) as connection:
-            cursor = connection.execute(statement.encode())
-            return cursor.fetchall() if cursor.description else []
-
-
-def plan_for(server: Server) -> Plan:
-    return Plan(
-        service_secret="secrets",
-        administrator_secret="admin",
-        administrator="postgres",
-        authority_secret="",
-        certificates={},
-        database_certificate="",
-        server=server,
-        service=None,
-        wait_seconds=0,
-        own_keys=OWN_KEYS,
-        tables_dir=TABLES,
-    )
-
-
-def hurry(server: Server, administrator: Login) -> None:
-    """Let a server that nobody keeps wait for no disk, and hash passwords once, not 4,096 times."""
-    password = administrator.password.reveal()
-    with server.connect(administrator) as connection:
-        connection.execute("ALTER SYSTEM SET fsync = off")
-        connection.execute("SELECT pg_reload_conf()")
-        connection.execute("ALTER ROLE ALL SET scram_iterations = 1")
-        connection.execute("SET scram_iterations = 1")
-        connection.execute(f"ALTER ROLE {administrator.user} PASSWORD '{password}'".encode())
 
 
 @pytest.fixture(scope="session")

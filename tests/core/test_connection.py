@@ -25,8 +25,9 @@ from app.core.connection import LoginError, Silent, connect, libpq_options
 from app.settings import Settings
 from secret_files import Secret
 from tests.conftest import Database
+from tests.faults import no_more_files
 from tests.mount import Mount
-from tests.server import OwnServer, no_more_files, own_server
+from tools.local.server import OwnServer, own_server
 
 PASSWORD = "wrong-pw-5e0c7f93b2"  # pragma: allowlist secret
 USER = Secret("DATABASE_USERNAME", "flask_app_a")

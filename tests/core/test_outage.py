@@ -12,7 +12,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.server import Address, OwnServer, dropped, own_server
+from tests.faults import dropped
+from tools.local.server import Address, OwnServer, own_server
 from tools.service import Answer, Service
 
 #: In seconds: the longest wait for an answer, and for the first good one after an outage.

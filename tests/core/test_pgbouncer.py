@@ -21,8 +21,8 @@ from secret_files import Folder, SecretStore
 from tests.load import THREADS, Load
 from tests.mount import Mount
 from tests.rotation import ROLES, Rotation, restore
-from tests.server import OwnServer, own_server
 from tools.local.postgres import _own, _unprivileged
+from tools.local.server import OwnServer, own_server
 from tools.service import free_port, listens
 
 ROTATIONS = 4

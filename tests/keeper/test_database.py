@@ -33,8 +33,9 @@ from keeper.folder_secrets import FolderSecrets
 from keeper.keeper import Keeper
 from keeper.plan import Plan
 from secret_files import Redactor, Secret
-from tests.conftest import plan_for
-from tests.server import OwnServer, no_more_files, own_server
+from tests.faults import no_more_files
+from tools.local.place import plan_for
+from tools.local.server import OwnServer, own_server
 
 
 @pytest.fixture(scope="module")

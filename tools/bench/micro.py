@@ -11,8 +11,8 @@ from pathlib import Path
 from statistics import median
 from typing import Final, TypeVar
 
+from keeper.folder_secrets import FolderSecrets
 from secret_files import Folder, Key, Redactor, Secret, SecretStore
-from tests.mount import Mount
 from tools.local.problem import Problem
 
 from .report import NO_GOAL, Goal, Table
@@ -105,11 +105,11 @@ def _check(folder: Path) -> float:
 
 
 def _reload(folder: Path, count: int) -> float:
-    mount, store = _store(folder / f"reload-{count}", count, NEVER)
+    write, store = _store(folder / f"reload-{count}", count, NEVER)
 
     def reload() -> float:
         version = store.current().version
-        mount.write(_values(count))
+        write(_values(count))
         started = time.perf_counter()
         adopted = store.refresh()
         elapsed = time.perf_counter() - started
@@ -122,7 +122,7 @@ def _reload(folder: Path, count: int) -> float:
 
 def _swaps(folder: Path) -> list[float]:
     """Return how long it took, for each swap, until every thread had the new generation."""
-    mount, store = _store(folder / "swaps", COUNTS[0], CHECK_SECONDS)
+    write, store = _store(folder / "swaps", COUNTS[0], CHECK_SECONDS)
     stop = threading.Event()
     seen: list[float] = []
 
@@ -138,7 +138,7 @@ def _swaps(folder: Path) -> list[float]:
         time.sleep(CHECK_SECONDS * number / ROUNDS)  # at another moment between two looks
         seen.clear()
         started = time.monotonic()
-        mount.write(_values(COUNTS[0]))
+        write(_values(COUNTS[0]))
         while len(seen) < THREADS:
             if time.monotonic() > started + 10 * CHECK_SECONDS:
                 raise Problem(f"{THREADS - len(seen)} threads never saw the new generation.")
@@ -184,11 +184,18 @@ def _learn(count: int) -> float:
     return median(learn() for _ in range(ROUNDS))
 
 
-def _store(folder: Path, count: int, check_seconds: float) -> tuple[Mount, SecretStore]:
-    mount = Mount(folder)
+def _store(
+    folder: Path, count: int, check_seconds: float
+) -> tuple[Callable[[Mapping[str, str]], None], SecretStore]:
+    """Return what writes values into a folder as the kubelet does, and the store that reads it."""
+    objects = FolderSecrets(folder.parent)
+
+    def write(values: Mapping[str, str]) -> None:
+        objects.patch(objects.get(folder.name), values)
+
     values = _values(count)
-    mount.write(values)
-    return mount, SecretStore(Folder(folder, [Key(name) for name in values]), check_seconds)
+    write(values)
+    return write, SecretStore(Folder(folder, [Key(name) for name in values]), check_seconds)
 
 
 def _values(count: int) -> dict[str, str]:

@@ -13,12 +13,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.keeper import test_pods
 from tools.cluster.client import SUSPENDED, Cluster
 from tools.cluster.job import start
 from tools.load import PER_SECOND, Load
 
-from . import report, servers, usual
+from . import pods, report, servers, usual
 
 PAGE = servers.ROOT / "docs" / "benchmarks.md"
 ROUNDS = 3
@@ -130,7 +129,7 @@ def _growth(cluster: Cluster) -> report.Table:
 
 
 def _thousand() -> report.Table:
-    found, _ = test_pods.ask_a_thousand()
+    found, _ = pods.ask_a_thousand()
     rows = [
         ("seconds for one look at all of them", found["seconds"], "{:.1f}", report.Goal(5)),
         ("the keeper's memory (peak RSS), MiB", found["megabytes"], "{:.0f}", report.Goal(190)),

@@ -20,7 +20,7 @@ from keeper.database import Server
 from keeper.folder_secrets import FolderSecrets
 from keeper.keeper import Keeper
 from secret_files import Redactor
-from tests.conftest import plan_for
+from tools.local.place import plan_for
 from tools.local.postgres import Postgres
 from tools.local.problem import Problem
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -74,17 +74,31 @@ def plan(
         check_name(settings.database_name)
     except ValueError as error:
         raise Problem(f"DATABASE_NAME {error}") from None
+    server = Server(database_host, Postgres.port, settings.database_name, sslmode="disable")
+    return replace(
+        plan_for(server, "database-admin"),
+        service=service,
+        wait_seconds=wait_seconds,
+        session_lifetime=settings.session_lifetime_seconds,
+    )
+
+
+def plan_for(server: Server, administrator_secret: str = "admin") -> Plan:  # noqa: S107 - a folder's name
+    """Return what the keeper keeps in a folder: as in the cluster, but for certificates.
+
+    :param server: the database.
+    :param administrator_secret: the folder of its administrator's login.
+    """
     return Plan(
-        service_secret="secrets",  # noqa: S106 - a folder's name
-        administrator_secret="database-admin",  # noqa: S106 - another one
+        service_secret="secrets",  # noqa: S106 - another one
+        administrator_secret=administrator_secret,
         administrator="postgres",
         authority_secret="",
         certificates={},
         database_certificate="",
-        server=Server(database_host, Postgres.port, settings.database_name, sslmode="disable"),
-        service=service,
-        wait_seconds=wait_seconds,
+        server=server,
+        service=None,
+        wait_seconds=0,
         own_keys=OWN_KEYS,
         tables_dir=TABLES,
-        session_lifetime=settings.session_lifetime_seconds,
     )

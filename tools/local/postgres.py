@@ -106,7 +106,7 @@ class Postgres:
             password_file.write(self._password)
             password_file.flush()
             _own(Path(password_file.name))
-            made = _run(
+            made = run(
                 *(str(PROGRAMS / "initdb"), "--pgdata", str(new), "--username", self._user),
                 *("--pwfile", password_file.name, "--auth", "scram-sha-256"),
                 *("--encoding", "UTF8", "--locale", "C", "--no-instructions"),
@@ -135,7 +135,7 @@ class Postgres:
         if len(lines) < 5 or not _answers(lines[4], int(lines[3])):
             return
         pg_ctl = str(PROGRAMS / "pg_ctl")
-        _run(pg_ctl, "--pgdata", str(self._data), "--mode", "fast", "--wait", "stop")
+        run(pg_ctl, "--pgdata", str(self._data), "--mode", "fast", "--wait", "stop")
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -179,7 +179,8 @@ def _own(path: Path) -> None:
         os.chown(path, user.pw_uid, user.pw_gid)
 
 
-def _run(*command: str) -> subprocess.CompletedProcess[str]:
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run one of PostgreSQL's programs as somebody whom it accepts; `stdout` has all it says."""
     return subprocess.run(
         _unprivileged(command),
         stdout=subprocess.PIPE,

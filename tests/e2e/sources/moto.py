@@ -10,7 +10,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-from tests.service import ROOT, free_port, listens
+from tools.service import ROOT, free_port, listens
 
 PROGRAM = ROOT / ".venv-moto/bin/moto_server"
 

@@ -1,36 +1,62 @@
-"""A PostgreSQL of a test's own, over TCP, and the faults that a test injects."""
+"""A PostgreSQL over TCP with the service's roles and tables, and what can happen to it."""
 
 from __future__ import annotations
 
-import os
-import resource
 import secrets
 import shutil
 import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
-import pytest
 
 from keeper.database import Login, Server
 from keeper.folder_secrets import FolderSecrets
 from keeper.keeper import Keeper
+from keeper.plan import Plan
 from secret_files import Redactor, Secret
-from tests.conftest import Database, hurry, plan_for
-from tools.local.postgres import PROGRAMS, Postgres, _run
 from tools.service import free_port
+
+from .place import plan_for
+from .postgres import PROGRAMS, Postgres, run
+from .problem import Problem
 
 HOST = "127.0.0.1"
 #: Another address of this machine, for a server on the same port.
 SECOND_HOST = "127.0.0.2"
+
+
+@dataclass(frozen=True)
+class Database:
+    """A running server, the folder with its Secrets, and the plan that filled them."""
+
+    server: Server
+    administrator: Login
+    root: Path
+    plan: Plan
+
+    def execute(self, statement: str) -> list[tuple[object, ...]]:
+        """Run a statement as the administrator."""
+        with self.server.connect(self.administrator) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+
+def hurry(server: Server, administrator: Login) -> None:
+    """Let a server that nobody keeps wait for no disk, and hash passwords once, not 4,096 times."""
+    password = administrator.password.reveal()
+    with server.connect(administrator) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")
+        connection.execute("ALTER ROLE ALL SET scram_iterations = 1")
+        connection.execute("SET scram_iterations = 1")
+        connection.execute(f"ALTER ROLE {administrator.user} PASSWORD '{password}'".encode())
 
 
 class OwnServer(Postgres):
@@ -50,10 +76,12 @@ class OwnServer(Postgres):
 
     @property
     def administrator(self) -> Login:
+        """Return the administrator's login."""
         return Login("postgres", Secret("password", self.password))
 
     @property
     def data(self) -> Path:
+        """Return PostgreSQL's own directory."""
         return self.root / "postgres" / "data"
 
     def prepare(self) -> None:
@@ -67,6 +95,7 @@ class OwnServer(Postgres):
 
     @property
     def database(self) -> Database:
+        """Return the service's database on it."""
         server = replace(self.server, database="flask_app")
         return Database(server, self.administrator, self.root, plan_for(server))
 
@@ -116,7 +145,8 @@ class OwnServer(Postgres):
         self.execute("SELECT pg_reload_conf()")
         deadline = time.monotonic() + 60
         while self.execute(load_time) == before:
-            assert time.monotonic() < deadline
+            if time.monotonic() > deadline:
+                raise Problem("PostgreSQL does not read its configuration again")
 
     @contextmanager
     def standby(self, root: Path) -> Iterator[OwnServer]:
@@ -131,8 +161,9 @@ class OwnServer(Postgres):
         where = f"host={self.host} port={self.port} user=postgres password={self.password}"
         arguments = ["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]
         program = str(PROGRAMS / "pg_basebackup")
-        copied = _run(program, "--dbname", where, "--pgdata", str(standby.data), *arguments)
-        assert copied.returncode == 0, copied.stdout
+        copied = run(program, "--dbname", where, "--pgdata", str(standby.data), *arguments)
+        if copied.returncode:
+            raise Problem(f"PostgreSQL could not be copied: {copied.stdout}")
         standby.data.chmod(0o700)
         standby.start()
         try:
@@ -143,7 +174,8 @@ class OwnServer(Postgres):
     @contextmanager
     def frozen(self, sessions: Sequence[int] | None = None) -> Iterator[None]:
         """Stop some sessions, or every process, while the kernel accepts and acknowledges."""
-        assert self._process
+        if not self._process:
+            raise Problem("PostgreSQL does not run")
         postmaster = psutil.Process(self._process.pid)
         processes = [postmaster, *postmaster.children(recursive=True)]
         if sessions is not None:
@@ -159,16 +191,17 @@ class OwnServer(Postgres):
 
     def sessions(self) -> list[int]:
         """Return the process ids of the service's sessions."""
-        return self._of_sessions("pid")
+        return [pid for pid, _ in self._of_service()]
 
     def client_ports(self) -> list[int]:
         """Return the ports from which the service is connected."""
-        return self._of_sessions("client_port")
+        return [port for _, port in self._of_service()]
 
-    def _of_sessions(self, column: str) -> list[int]:
-        of_service = "application_name = 'flask-app'"
-        found = self.execute(f"SELECT {column} FROM pg_stat_activity WHERE {of_service}")
-        return [int(value) for (value,) in found]
+    def _of_service(self) -> list[tuple[int, int]]:
+        """Return the process id and the client's port of each session of the service."""
+        return self.execute(
+            "SELECT pid, client_port FROM pg_stat_activity WHERE application_name = 'flask-app'"
+        )
 
 
 @contextmanager
@@ -180,47 +213,6 @@ def own_server(root: Path) -> Iterator[OwnServer]:
         yield server
     finally:
         server.stop()
-
-
-@contextmanager
-def dropped(port: int, *clients: int) -> Iterator[None]:
-    """Drop what is sent between a server's port and its clients', or all of it, without a word."""
-    if os.geteuid() or not shutil.which("iptables"):
-        pytest.skip("needs iptables, and root")
-    rules = [
-        ["INPUT", "--protocol", "tcp", "--in-interface", "lo", way, str(port), *other]
-        for way, back in (("--dport", "--sport"), ("--sport", "--dport"))
-        for other in ([[back, str(client)] for client in clients] or [[]])
-    ]
-    added = []
-    try:
-        for rule in rules:
-            _iptables("--insert", *rule, "--jump", "DROP")
-            added.append(rule)
-        yield
-    finally:
-        for rule in added:
-            _iptables("--delete", *rule, "--jump", "DROP")
-
-
-def _iptables(*arguments: str) -> None:
-    command = ["iptables", "--wait", *arguments]
-    ran = subprocess.run(command, capture_output=True, text=True)
-    if ran.returncode:
-        pytest.skip(f"iptables can't be used: {ran.stderr.strip()}")
-
-
-@contextmanager
-def no_more_files() -> Iterator[None]:
-    """Let this process open no more file."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    free = os.dup(0)
-    os.close(free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 class Address:
