@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from tools.local.place import GIVEN_KEYS, plan_for
 from tools.local.postgres import Postgres
 from tools.local.server import Database as Database
 from tools.local.server import hurry
+from tools.poll import poll
 from tools.service import Service
 
 # an example takes as long as the machine lets it: beside others, many times its usual time
@@ -64,10 +64,7 @@ def wait_for() -> Callable[[Callable[[], bool], str], None]:
 
     def wait(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
         # long: beside other work a start takes ten times as long, and who succeeds waits for less
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-            time.sleep(0.05)
+        poll(condition, what, seconds, 0.05)
 
     return wait
 

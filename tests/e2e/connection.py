@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from tools.cluster.client import Cluster
+from tools.poll import PollTimeout, poll
 
 #: A host's name or address, and a port.
 Target = tuple[str, int]
@@ -31,9 +31,7 @@ class Here:
 
     def settles(self, target: Target, is_open: bool) -> bool:
         """Tell whether it becomes so, in the time that the network's rules may take."""
-        deadline = time.monotonic() + SETTLED
-        while self.reaches(target) is not is_open:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.5)
-        return True
+        try:
+            return poll(lambda: self.reaches(target) is is_open, f"{target}", SETTLED, 0.5)
+        except PollTimeout:
+            return False

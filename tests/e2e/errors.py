@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-import time
 import urllib.error
 from collections.abc import Callable
 from typing import Any
 
 from tools.cluster.client import Cluster
+from tools.poll import poll
 
 #: How long each may take until the service has noticed, and until it is well again, in seconds.
 LIMIT = 90
@@ -89,7 +89,7 @@ def _refuse(cluster: Cluster, pods: list[str], values: dict[str, str], key: str)
         more = cluster.metric(pod, REFUSED) > before[pod]
         return more and f"stay: {key} in" in cluster.kubectl("logs", pod, "--tail", "-1")
 
-    _until(lambda: all(map(refused, pods)), f"a pod has not refused the new {key}")
+    poll(lambda: all(map(refused, pods)), f"every pod refuses the new {key}", LIMIT)
 
 
 def _crash(cluster: Cluster, pods: list[str]) -> None:
@@ -98,14 +98,14 @@ def _crash(cluster: Cluster, pods: list[str]) -> None:
     before, _ = _life(cluster, pod)
     send_signal(cluster, pod, "started", "SEGV")
     logged = ("logs", pod, "--tail", "-1")
-    _until(lambda: "SIGSEGV" in cluster.kubectl(*logged), "no worker has crashed")
+    poll(lambda: "SIGSEGV" in cluster.kubectl(*logged), "the crash of a worker", LIMIT)
     send_signal(cluster, pod, "first", "KILL")
 
     def refused() -> bool:
         restarts, status = _life(cluster, pod)
         return restarts > before and status not in (0, KILLED)
 
-    _until(refused, "no container has refused to start")
+    poll(refused, "a container that refuses to start", LIMIT)
 
 
 def send_signal(cluster: Cluster, pod: str, processes: str, signal: str) -> None:
@@ -134,24 +134,15 @@ def _until_answer(
     body: object = None,
 ) -> bytes:
     """Ask until the answer has this status, and return its headers and its body."""
-    answers = []
 
-    def answered() -> bool:
+    def answer() -> bytes:
         try:
             cluster.request(path, method, body)
         except urllib.error.HTTPError as error:
             if error.code == status:
-                answers.append(str(error.headers).encode() + error.read())
+                return str(error.headers).encode() + error.read()
         except OSError:
             pass
-        return bool(answers)
+        return b""
 
-    _until(answered, f"no request is answered with {status}")
-    return answers[0]
-
-
-def _until(done: Callable[[], bool], problem: str) -> None:
-    deadline = time.monotonic() + LIMIT
-    while not done():
-        assert time.monotonic() < deadline, problem
-        time.sleep(0.3)
+    return poll(answer, f"an answer with {status}", LIMIT)

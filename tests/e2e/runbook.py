@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -12,6 +11,7 @@ from tests.e2e.shell import Shell
 from tests.pages import ROOT, Block, Walk
 from tools.cluster.client import Cluster
 from tools.leakscan.needles import Needles
+from tools.poll import poll
 
 #: What stands before the blocks of a section, which `tests/template/test_runbook.py` checks.
 SEE, DO, OVER = "**See it.**", "**Do.**", "**It is over**"
@@ -97,10 +97,14 @@ class Section:
         :raises AssertionError: it did not within a minute.
         """
         (block,) = self._part(OVER)
-        deadline = time.monotonic() + LIMIT
-        while not is_over(shown := self._run(block)):
-            assert time.monotonic() < deadline, f"it is not over: {shown}"
-            time.sleep(0.5)
+        shown = ""
+
+        def shows_that() -> bool:
+            nonlocal shown
+            shown = self._run(block)
+            return is_over(shown)
+
+        poll(shows_that, lambda: f"that it is over, instead of: {shown}", LIMIT, 0.5)
         return shown
 
     def inline(self, beginning: str) -> str:

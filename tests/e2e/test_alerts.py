@@ -136,7 +136,7 @@ def test_nobody_rotated(cluster: Cluster, tmp_path: Path, follow: Follow) -> Non
         changed(cluster, "flask-app-secrets", GENERATION=str(old)),
         follow("SecretsTooOld") as section,
     ):
-        wait_until(lambda: all_tell(cluster, "secrets_generation", old), "a pod is behind")
+        wait_until(lambda: all_tell(cluster, "secrets_generation", old), "the old generation")
         history.scrape(10)
         history.expect(SecretsTooOld=[{}])
         shown = section.see()
@@ -160,7 +160,7 @@ def test_a_clock_was_ahead_when_secrets_were_made(
         changed(cluster, "flask-app-secrets", GENERATION=str(ahead)),
         follow("SecretsFromTheFuture") as section,
     ):
-        wait_until(lambda: all_tell(cluster, "secrets_generation", ahead), "a pod is behind")
+        wait_until(lambda: all_tell(cluster, "secrets_generation", ahead), "the generation")
         history.scrape(10)
         history.expect(SecretsFromTheFuture=[{}])
         shown = section.see()
@@ -189,7 +189,7 @@ def test_a_wrong_password_is_written_into_the_secret(
         changed(cluster, "flask-app-secrets", **wrong, GENERATION=str(generation(cluster) + 1)),
         follow("SecretsRefused") as section,
     ):
-        wait_until(lambda: all_tell(cluster, "secrets_refused", 1), "a pod takes it")
+        wait_until(lambda: all_tell(cluster, "secrets_refused", 1), "a refusal in every pod")
         history.scrape(5)
         history.expect(SecretsRefused=pods(cluster))
         shown = [json.loads(line) for line in section.see().splitlines() if line.startswith("{")]
@@ -230,7 +230,8 @@ def test_a_pod_can_not_read_what_another_has(
         follow("PodBehind") as section,
     ):
         wait_until(
-            lambda: cluster.metric(other, "secrets_generation") == good + 1, "it did not arrive"
+            lambda: cluster.metric(other, "secrets_generation") == good + 1,
+            "the new generation in the other pod",
         )
         assert cluster.metric(pod, "secrets_generation") == good
         history.scrape(15)
@@ -258,7 +259,7 @@ def fail_everywhere(cluster: Cluster) -> None:
             cluster.request("/api/notes")
         return all(cluster.metric(pod, metric) > count for pod, count in before.items())
 
-    wait_until(have_failed, "a pod has a connection")
+    wait_until(have_failed, "every pod without a connection")
 
 
 #: The blocks that end it, in the order of the page.
@@ -319,7 +320,7 @@ def test_the_database_has_a_stranger_s_authority(
         end = expires_at(stranger)
         wait_until(
             lambda: all_tell(cluster, "database_ca_expiry_timestamp_seconds", end),
-            "it is not there",
+            "the other authority in every pod",
         )
         end_sessions(cluster)
         fail_everywhere(cluster)
@@ -357,7 +358,7 @@ def lose_everywhere(cluster: Cluster) -> None:
             cluster.request("/api/notes")
         return all(cluster.metric(pod, BROKEN) > count for pod, count in before.items())
 
-    wait_until(have_lost, "a pod keeps its connections")
+    wait_until(have_lost, "the loss of every connection")
 
 
 def test_the_database_ends_sessions_again_and_again(
@@ -431,7 +432,7 @@ def test_certificates_near_their_end(cluster: Cluster, history: History, follow:
 
     def wait_for(name: str) -> None:
         end = expires_at(short[name])
-        wait_until(partial(all_tell, cluster, name, end), f"{name} stays")
+        wait_until(partial(all_tell, cluster, name, end), f"{name} with the value {end}")
 
     before = served(cluster)
     with (

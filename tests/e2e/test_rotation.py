@@ -24,6 +24,7 @@ from tools.cluster.client import ROOT, Cluster
 from tools.cluster.job import Job, start
 from tools.leakscan.needles import Needles
 from tools.load import BESIDE_OTHERS, Load, connection, visits_in
+from tools.poll import poll
 
 ROTATIONS = 10
 
@@ -81,12 +82,11 @@ def step(cluster: Cluster) -> str:
 
 
 def wait_for_pods(cluster: Cluster, generation: str) -> None:
-    deadline = time.monotonic() + DELIVERY
-    while {cluster.metric(pod, "secrets_generation") for pod in cluster.pods("service")} != {
-        float(generation)
-    }:
-        assert time.monotonic() < deadline, "a pod is behind"
-        time.sleep(0.3)
+    def have_it() -> bool:
+        found = {cluster.metric(pod, "secrets_generation") for pod in cluster.pods("service")}
+        return found == {float(generation)}
+
+    wait_until(have_it, f"the generation {generation} in every pod")
 
 
 def visit(cluster: Cluster, cookie: str = "") -> tuple[int, str]:
@@ -225,7 +225,7 @@ def started_by(cluster: Cluster, command: str) -> Iterator[Job]:
     with subprocess.Popen(
         ["bash", "-c", command], stdout=subprocess.DEVNULL, cwd=ROOT, env=cluster.environment()
     ) as process:
-        wait_until(lambda: bool(jobs() - before), "it starts no Job")
+        wait_until(lambda: bool(jobs() - before), "a Job of the CronJob")
         (name,) = jobs() - before
         job = Job(cluster, name)
         yield job
@@ -423,10 +423,7 @@ def rejected(cluster: Cluster) -> dict[str, float]:
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DELIVERY
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.3)
+    poll(condition, what, DELIVERY, 0.3)
 
 
 def test_somebody_writes_a_wrong_password_into_the_secret(cluster: Cluster, load: Load) -> None:
@@ -439,7 +436,7 @@ def test_somebody_writes_a_wrong_password_into_the_secret(cluster: Cluster, load
         def refused_by_all() -> bool:
             return all(count > before[pod] for pod, count in rejected(cluster).items())
 
-        wait_until(refused_by_all, "a pod has not looked at the wrong password")
+        wait_until(refused_by_all, "every pod looks at the wrong password")
         for pod in cluster.pods("service"):
             said = cluster.kubectl("logs", pod, "--since", "60s")
             assert "secrets not adopted, the last good ones stay" in said
@@ -457,7 +454,7 @@ def test_a_planted_failure_is_noticed(cluster: Cluster) -> None:
             f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{user}'",
         )
         try:
-            wait_until(lambda: bool(load.failures), "no request failed")
+            wait_until(lambda: bool(load.failures), "a request that fails")
         finally:
             cluster.sql(f"ALTER ROLE {user} LOGIN")
     with pytest.raises(AssertionError, match="failed"):

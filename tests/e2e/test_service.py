@@ -10,6 +10,7 @@ import uuid
 import pytest
 
 from tools.cluster.client import ROOT, Cluster
+from tools.poll import poll
 
 
 def texts(cluster: Cluster) -> list[str]:
@@ -54,6 +55,15 @@ def test_deploying_again_keeps_every_secret_every_note_and_every_pod(cluster: Cl
     assert text in texts(cluster)
 
 
+def wait_for_generation(
+    cluster: Cluster, pods: list[str], generation: float, seconds: float
+) -> None:
+    def have_it() -> bool:
+        return {cluster.metric(pod, "secrets_generation") for pod in pods} == {generation}
+
+    poll(have_it, f"the generation {generation:.0f} in every pod", seconds, 0.5)
+
+
 def test_a_changed_secret_is_in_every_pod_without_a_restart(cluster: Cluster) -> None:
     pods = cluster.pods("service")
     assert len(pods) == 2
@@ -61,10 +71,8 @@ def test_a_changed_secret_is_in_every_pod_without_a_restart(cluster: Cluster) ->
     (generation,) = set(before.values())
     cluster.change_secret("flask-app-secrets", {"GENERATION": str(int(generation) + 1)})
     started = time.monotonic()
-    while {cluster.metric(pod, "secrets_generation") for pod in pods} != {generation + 1}:
-        # the kubelet's syncFrequency of 2 s, its jitter, and the check of the service
-        assert time.monotonic() - started < 20, "a pod is behind"
-        time.sleep(0.5)
+    # the kubelet's syncFrequency of 2 s, its jitter, and the check of the service
+    wait_for_generation(cluster, pods, generation + 1, 20)
     print(f"in every pod after {time.monotonic() - started:.1f} s")
     for pod in cluster.objects("pods", "app.kubernetes.io/component=service"):
         assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
@@ -84,11 +92,12 @@ def test_a_password_that_the_database_refuses_is_not_taken(cluster: Cluster) -> 
         },
     )
     try:
-        started = time.monotonic()
-        while not all(cluster.metric(pod, refused) for pod in pods):
-            assert time.monotonic() - started < 40, "a pod has not looked at the new password"
+
+        def looked_at_by_all() -> bool:
             cluster.request("/api/notes")
-            time.sleep(0.5)
+            return all(cluster.metric(pod, refused) for pod in pods)
+
+        poll(looked_at_by_all, "every pod looks at the new password", 40, 0.5)
         assert {pod: cluster.metric(pod, "secrets_generation") for pod in pods} == before
         for pod in pods:
             log = cluster.kubectl("logs", pod)
@@ -97,9 +106,7 @@ def test_a_password_that_the_database_refuses_is_not_taken(cluster: Cluster) -> 
     finally:
         good = {"DATABASE_PASSWORD": password.reveal(), "GENERATION": str(generation + 2)}
         cluster.change_secret("flask-app-secrets", good)
-    while {cluster.metric(pod, "secrets_generation") for pod in pods} != {generation + 2}:
-        assert time.monotonic() - started < 120, "a pod has not taken the good password"
-        time.sleep(0.5)
+    wait_for_generation(cluster, pods, generation + 2, 120)
     cluster.request("/api/notes")
 
 

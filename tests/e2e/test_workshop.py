@@ -21,6 +21,7 @@ import pytest
 from tests.pages import Walk
 from tests.workshop import Lab, here, lab, missing
 from tools.cluster.client import ROOT, SUSPENDED, Cluster
+from tools.poll import poll
 
 README = Walk("docs/workshop/README.md")
 LABS = [
@@ -120,11 +121,9 @@ def objects(cluster: Cluster) -> set[str]:
 
 def until_gone(cluster: Cluster) -> None:
     """Wait for the end of the namespaces that the tests before have removed."""
-    deadline = time.monotonic() + LIMIT
     phases = ("get", "namespaces", "--output=jsonpath={.items[*].status.phase}")
-    while "Terminating" in cluster.kubectl(*phases):
-        assert time.monotonic() < deadline, "a namespace that was removed stays"
-        time.sleep(1)
+    what = "the end of the namespaces that were removed"
+    poll(lambda: "Terminating" not in cluster.kubectl(*phases), what, LIMIT, 1)
 
 
 def values(cluster: Cluster) -> set[str]:

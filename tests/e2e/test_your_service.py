@@ -23,6 +23,7 @@ from tests.pages import Walk, blocks
 from tools.cluster.checks import restarts
 from tools.cluster.client import ROOT, Cluster
 from tools.load import BESIDE_OTHERS, Load
+from tools.poll import poll
 
 PAGE = "docs/your-service.md"
 #: Not that of the other tests' cluster.
@@ -179,10 +180,7 @@ def test_a_token_of_somebody_elses_is_given_and_followed(project: Project, walk:
     pods = restarts(cluster, "service")
     project.run(next(block.text for block in walk.under(title) if "give KEY=" in block.text))
     assert given(cluster) != before
-    deadline = time.monotonic() + 30
-    while in_a_pod(cluster) != given(cluster):
-        assert time.monotonic() < deadline, "the new token is not followed"
-        time.sleep(0.5)
+    poll(lambda: in_a_pod(cluster) == given(cluster), "the new token in a pod", 30, 0.5)
     assert restarts(cluster, "service") == pods
 
 

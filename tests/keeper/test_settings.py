@@ -10,7 +10,8 @@ from app.core import convert, settings
 from app.settings import Settings
 from keeper.plan import CERTIFICATES, PARTS, Plan, Service
 from keeper.settings import SettingsError, plan_from
-from tools.local import place, problem
+from tools.local import place
+from tools.problem import Problem
 
 ENVIRONMENT = {
     "SERVICE_SECRET": "flask-app-secrets",
@@ -171,6 +172,6 @@ def test_a_name_that_makes_roles_too_long_is_refused() -> None:
     sentence = "^DATABASE_NAME must have at most 55 bytes, not 62: .*use a shorter name$"
     with pytest.raises(SettingsError, match=sentence):
         plan_from({**ENVIRONMENT, "DATABASE_NAME": "x" * 62})
-    with pytest.raises(problem.Problem, match=sentence):
+    with pytest.raises(Problem, match=sentence):
         place.plan(Settings.from_mapping({"DATABASE_NAME": "x" * 62}), "")
     assert plan_without("SERVICE_SECRET", "DATABASE_ADMIN_SECRET", DATABASE_NAME="x" * 62)

@@ -15,7 +15,7 @@ from types import FrameType
 import psutil
 import psycopg
 
-from tools.local.problem import Problem
+from tools.problem import Problem
 
 from . import micro, pairs, recovery, report, servers
 

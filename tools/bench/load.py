@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.core.database import POOL_SIZE
-from tools.local.problem import Problem
+from tools.problem import Problem
 
 from .servers import ROOT
 

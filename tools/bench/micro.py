@@ -13,7 +13,8 @@ from typing import Final, TypeVar
 
 from keeper.folder_secrets import FolderSecrets
 from secret_files import Folder, Key, Redactor, Secret, SecretStore
-from tools.local.problem import Problem
+from tools.poll import poll
+from tools.problem import Problem
 
 from .report import NO_GOAL, Goal, Table
 
@@ -139,10 +140,8 @@ def _swaps(folder: Path) -> list[float]:
         seen.clear()
         started = time.monotonic()
         write(_values(COUNTS[0]))
-        while len(seen) < THREADS:
-            if time.monotonic() > started + 10 * CHECK_SECONDS:
-                raise Problem(f"{THREADS - len(seen)} threads never saw the new generation.")
-            time.sleep(0.002)
+        what = "the new generation in every thread"
+        poll(lambda: len(seen) == THREADS, what, 10 * CHECK_SECONDS, 0.002)
         return max(seen) - started
 
     threads = [threading.Thread(target=follow) for _ in range(THREADS)]

@@ -12,8 +12,8 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from tools.local.problem import Problem
 from tools.local.server import Address, OwnServer, own_server
+from tools.problem import Problem
 from tools.service import Answer, Service
 
 from .report import Goal, Table

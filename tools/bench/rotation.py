@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tools.cluster.client import SUSPENDED, Cluster
+from tools.cluster.client import SUSPENDED, Cluster, CommandError
 from tools.cluster.job import start
 from tools.load import PER_SECOND, Load
+from tools.poll import poll
 
 from . import pods, report, servers, usual
 
@@ -154,7 +155,7 @@ def _rotate(cluster: Cluster) -> int:
     """Rotate session key and password with the keeper, and return the last generation."""
     job = start(cluster, "rotate", "session", "database")
     if not job.succeeds():
-        raise AssertionError(job.log())
+        raise CommandError(job.log())
     return int(cluster.secret("flask-app-secrets")["GENERATION"].reveal())
 
 
@@ -200,17 +201,16 @@ def _settle(cluster: Cluster) -> None:
 
 def wait_for(cluster: Cluster, component: str, generation: int, replicas: int) -> None:
     """Wait until so many pods, and no others, use a generation."""
-    deadline = time.monotonic() + LIMIT
-    while True:
+
+    def have_it() -> bool:
         pods = cluster.items("pods", f"app.kubernetes.io/component={component}")
         try:
             found = [_generation(cluster, pod["metadata"]["name"]) for pod in pods]
-        except AssertionError:  # one that starts or ends
-            found = []
-        if found == [generation] * replicas:
-            return
-        assert time.monotonic() < deadline, f"not every pod has {generation}: {found}"
-        time.sleep(0.3)
+        except CommandError:  # one that starts or ends
+            return False
+        return found == [generation] * replicas
+
+    poll(have_it, f"{replicas} pods with the generation {generation}", LIMIT, 0.3)
 
 
 def _generation(cluster: Cluster, pod: str) -> int:

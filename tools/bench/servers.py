@@ -22,7 +22,8 @@ from keeper.keeper import Keeper
 from secret_files import Redactor
 from tools.local.place import plan_for
 from tools.local.postgres import Postgres
-from tools.local.problem import Problem
+from tools.poll import poll
+from tools.problem import Problem
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -139,18 +140,23 @@ def _free_ports() -> tuple[int, int]:
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, output: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
+    def answers() -> bool:
+        if process.poll() is not None:
+            raise Problem("gunicorn has ended")
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_SECONDS)
         try:
             connection.request("GET", "/livez")
-            if connection.getresponse().status == 200:
-                return
+            return connection.getresponse().status == 200
         except OSError:
-            time.sleep(0.005)  # it does not listen yet
+            return False  # it does not listen yet
         finally:
             connection.close()
-    raise Problem(f"gunicorn did not start:\n{output.read_text(errors='replace')}")
+
+    try:
+        poll(answers, "an answer of gunicorn", START_SECONDS, 0.005)
+    except Problem as problem:
+        said = output.read_text(errors="replace")
+        raise Problem(f"gunicorn did not start, {problem}:\n{said}") from None
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

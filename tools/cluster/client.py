@@ -8,7 +8,6 @@ import os
 import ssl
 import subprocess
 import tempfile
-import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,6 +18,8 @@ from typing import IO, Any, cast
 from urllib.parse import urlencode
 
 from secret_files import Secret
+from tools.poll import poll
+from tools.problem import Problem
 
 ROOT = Path(__file__).parents[2]
 NAMESPACE = "flask-app"
@@ -63,7 +64,7 @@ GROUPS = {
 Object = dict[str, Any]
 
 
-class CommandError(AssertionError):
+class CommandError(Problem, AssertionError):
     """A command failed, or the cluster is not as expected; the message says which and why."""
 
 
@@ -258,12 +259,15 @@ class Cluster:
             self.node("sed", "-i", f"s/^syncFrequency:.*/syncFrequency: {value}/", file)
             self.node("systemctl", "restart", "kubelet")
             # until it knows its pods again
-            deadline = time.monotonic() + 60
-            for pod in (*self.pods("service"), *self.pods("database")):
-                while "here" not in self.kubectl("exec", pod, "--", "echo", "here", check=False):
-                    if time.monotonic() > deadline:
-                        raise CommandError("the kubelet does not come back")
-                    time.sleep(0.2)
+            pods = {*self.pods("service"), *self.pods("database")}
+
+            def knows_all() -> bool:
+                for pod in [*pods]:
+                    if "here" in self.kubectl("exec", pod, "--", "echo", "here", check=False):
+                        pods.remove(pod)
+                return not pods
+
+            poll(knows_all, lambda: f"the kubelet knows {', '.join(pods)} again", 60)
 
         before = self.node("sed", "-n", "s/^syncFrequency: //p", file).strip()
         change(value)
@@ -276,15 +280,15 @@ class Cluster:
         """Wait for the pods, and for the node's network rules, which follow them."""
         for owner in ("statefulset/flask-app-database", "deployment/flask-app"):
             self.kubectl("rollout", "status", owner, "--timeout", "180s")
-        deadline = time.monotonic() + 30
-        while True:
+
+        def answers() -> bool:
             try:
                 self.request("/api/notes")
-                return
             except OSError:
-                if time.monotonic() > deadline:
-                    raise CommandError("no request gets through") from None
-                time.sleep(0.2)
+                return False
+            return True
+
+        poll(answers, "an answer of the service", 30)
 
     def request(
         self, path: str, method: str = "GET", body: object = None, verify: bool = True

@@ -11,6 +11,8 @@ from typing import Any
 
 import urllib3
 
+from tools.poll import poll
+
 from .client import Cluster, CommandError
 
 #: How long a Job may take, in seconds.
@@ -60,13 +62,7 @@ class Job:
 
     def succeeds(self) -> bool:
         """Wait until it has ended, and tell whether all of it was done."""
-        deadline = time.monotonic() + LIMIT
-        while True:
-            if outcome := self._outcome():
-                return outcome == "Complete"
-            if time.monotonic() > deadline:
-                raise CommandError(f"{self.name} does not end")
-            time.sleep(0.3)
+        return poll(self._outcome, f"the end of {self.name}", LIMIT, 0.3) == "Complete"
 
     def log(self) -> str:
         """Return all that it logged."""
@@ -88,15 +84,12 @@ class Job:
         return next((one for one in ("Complete", "Failed") if one in ended), "")
 
     def _wait_until_started(self) -> None:
-        deadline = time.monotonic() + 60
-        while True:
+        def has_started() -> bool:
             pods = self.cluster.items("pods", f"job-name={self.name}")
             states = [one["state"] for pod in pods for one in containers(pod)]
-            if any("running" in state or "terminated" in state for state in states):
-                return
-            if time.monotonic() > deadline:
-                raise CommandError(f"{self.name} does not start")
-            time.sleep(0.2)
+            return any("running" in state or "terminated" in state for state in states)
+
+        poll(has_started, f"the start of {self.name}", 60)
 
 
 def start(cluster: Cluster, *arguments: str, **environment: str) -> Job:

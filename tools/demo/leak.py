@@ -7,12 +7,12 @@ so that the scan looks for it as for every other value, without being told.
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tools.cluster.client import HARDENED, WAIT, Cluster, Object, created, made
 from tools.leakscan.run import image_of
+from tools.poll import poll
 
 SECRET = "flask-app-canary"
 KEY = "API_TOKEN"
@@ -64,10 +64,8 @@ def leaked(cluster: Cluster, value: str) -> Iterator[None]:
 
 def wait_until_swept(cluster: Cluster) -> None:
     """Wait until the node has removed the log and the containers of the pod that was deleted."""
-    deadline = time.monotonic() + SWEPT
-    while left := cluster.node("sh", "-c", LEFT, "sh", cluster.namespace, POD):
-        assert time.monotonic() < deadline, f"the node still has {left.split()}"
-        time.sleep(1)
+    look = ("sh", "-c", LEFT, "sh", cluster.namespace, POD)
+    poll(lambda: not cluster.node(*look), f"the node without a trace of {POD}", SWEPT, 1)
 
 
 def _spec(cluster: Cluster, value: str) -> Object:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import UNAUTHORIZED
 from typing import Any, Final
+
+from tools.poll import PollTimeout, poll
 
 from .engine import Fault, Reading, Sample, Unreadable, place
 from .reader import USER
@@ -120,9 +122,13 @@ def _files(target: Target) -> set[str]:
 
 def _wait_for(target: Target, deed: Deed, since: str) -> None:
     """Wait until it is in the log, but not for ever: that it is missing is told later."""
-    deadline = time.monotonic() + LAG
     seen = Events(target.cluster.namespace, since)
     tail = ("tail", "--lines", NEWEST, f"{FOLDER}/{CURRENT}")
-    while deed not in seen.deeds and time.monotonic() < deadline:
+
+    def is_logged() -> bool:
         for _ in seen.pass_on([target.cluster.node(*tail).encode()]):
-            time.sleep(0.1)
+            pass
+        return deed in seen.deeds
+
+    with suppress(PollTimeout):
+        poll(is_logged, "an event of the audit log", LAG, 0.1)

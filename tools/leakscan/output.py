@@ -5,10 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import secrets
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
+
+from tools.poll import poll
 
 from .archive import as_file, entries, pieces
 from .engine import Reading, Sample, Unreadable, place
@@ -197,10 +198,7 @@ def _ask(target: Target) -> str:
     target.cluster.kubectl("get", "--raw", path, check=False)
     labels = "app.kubernetes.io/component=service"
     selector = f"app.kubernetes.io/instance={target.cluster.fullname},{labels}"
-    deadline = time.monotonic() + LOGGED
     newest = ("logs", "--selector", selector, "--since", "1m", "--tail", "-1")
-    while marker not in target.cluster.kubectl(*newest):
-        if time.monotonic() > deadline:
-            raise Unreadable("the request made just before is in no log of the service")
-        time.sleep(0.2)
+    what = "a line of the service's log about the request made just before"
+    poll(lambda: marker in target.cluster.kubectl(*newest), what, LOGGED)
     return marker

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from tools.cluster.job import start
+from tools.poll import PollTimeout, poll
 
 from .engine import Reading, Sample, Unreadable, place
 from .target import Target
@@ -105,7 +105,7 @@ def _until_seen(target: Target, identity: str) -> None:
     """Wait until a container's processes were seen, unless it has just ended."""
     try:
         target.watch.until_seen(identity, SEEN)
-    except Unreadable:
+    except PollTimeout:
         now = dict(one for pod in target.cluster.items("pods") for one in containers(pod))
         if "running" in now.get(identity, {"state": ()})["state"]:
             raise
@@ -124,13 +124,14 @@ def _run_job(target: Target) -> None:
 
 def _started(target: Target, job: str) -> tuple[str, str]:
     """Wait for the container of a Job, and return its ID and its name."""
-    deadline = time.monotonic() + STARTED
-    while time.monotonic() < deadline:
+
+    def started() -> tuple[str, str] | None:
         for pod in target.cluster.items("pods", f"job-name={job}"):
             for identity, status in containers(pod):
                 return identity, f"pod {pod['metadata']['name']}: {status['name']}"
-        time.sleep(0.2)
-    raise Unreadable(f"the Job {job} does not start")
+        return None
+
+    return poll(started, f"the start of the Job {job}", STARTED)
 
 
 def _initialised(pod: Pod) -> bool:

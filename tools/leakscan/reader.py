@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +15,7 @@ from kubernetes.config import new_client_from_config
 from keeper.objects import PUBLIC_KEYS
 from secret_files import Secret
 from tools.cluster.client import Cluster
+from tools.poll import poll
 
 from .origin import Origin, from_files, origin_of
 
@@ -136,15 +136,17 @@ def reader(cluster: Cluster) -> Iterator[Reader]:
 
 def _wait_until_allowed(reads: Reader) -> None:
     """Wait for the API server to know the new account and what it may do."""
-    deadline = time.monotonic() + ALLOWED
-    while True:
+
+    def is_allowed() -> bool:
         try:
             reads.metadata()
-            return
         except ApiException as problem:
-            if problem.status not in (401, 403) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
+            if problem.status in (401, 403):
+                return False
+            raise
+        return True
+
+    poll(is_allowed, f"the right of {USER} to list Secrets", ALLOWED)
 
 
 def _client(cluster: Cluster, token: str) -> ApiClient:

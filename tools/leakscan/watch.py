@@ -6,7 +6,6 @@ import re
 import struct
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import IO, Final, Self
 
 from tools.cluster.client import Cluster
+from tools.poll import poll
 
 from .engine import Unreadable
 
@@ -168,7 +168,7 @@ class Watch:
         """
         # the round of this moment may have passed a process before it was there
         until = self._rounds + 2
-        self._wait(lambda: self._rounds >= until, ROUND, "the node's processes are not followed")
+        self._wait(lambda: self._rounds >= until, ROUND, "a round of all processes")
         with self._lock:
             if self._refused:
                 raise Unreadable("; ".join(sorted(self._refused.values())))
@@ -178,10 +178,11 @@ class Watch:
         """Wait until a process of a pod or of a container was seen.
 
         :param identity: the pod's UID, or the container's ID.
-        :raises Unreadable: there was none.
+        :raises PollTimeout: there was none.
+        :raises Unreadable: it sees nothing any more.
         """
         name = self.names.get(identity, identity)
-        self._wait(lambda: self._seen(identity), seconds, f"no process of {name} was seen")
+        self._wait(lambda: self._seen(identity), seconds, f"a process of {name}")
 
     def once(self, key: str, do: Callable[[], None]) -> None:
         """Do something, unless it was done; who asks meanwhile waits, and has the same error."""
@@ -201,12 +202,17 @@ class Watch:
         with self._lock:
             return any(identity in (one.pod, one.container) for one in self._processes.values())
 
-    def _wait(self, done: Callable[[], bool], seconds: float, failure: str) -> None:
-        deadline = time.monotonic() + seconds
-        while not done():
-            if time.monotonic() > deadline or not self._thread.is_alive():
-                raise Unreadable(failure)
-            time.sleep(PAUSE)
+    def _wait(self, done: Callable[[], bool], seconds: float, what: str) -> None:
+        def is_done() -> bool:
+            if done():
+                return True
+            if not self._thread.is_alive():
+                raise Unreadable(
+                    f"the node's processes are not followed any more: {what} is awaited"
+                )
+            return False
+
+        poll(is_done, what, seconds, PAUSE)
 
     def _read(self) -> None:
         assert self._follower.stdout

@@ -24,10 +24,10 @@ from app.settings import Settings, SettingsError
 from keeper.folder_secrets import FolderSecrets
 from keeper.keeper import PROBLEMS, Keeper
 from secret_files import Redactor
+from tools.problem import Problem
 
 from .place import FOLDER, Running, plan
-from .postgres import Postgres
-from .problem import AFRESH, Problem
+from .postgres import AFRESH, Postgres
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -12,9 +12,9 @@ from keeper.__main__ import command_line, do
 from keeper.folder_secrets import FolderSecrets
 from keeper.plan import CERTIFICATES, Service
 from secret_files import RedactingFormatter, Redactor
+from tools.problem import Problem
 
 from .place import FOLDER, Running, plan
-from .problem import Problem
 
 #: A change is seen within a second or so, where there is no kubelet on the way.
 WAIT_SECONDS = 60

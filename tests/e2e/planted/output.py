@@ -6,13 +6,13 @@ import base64
 import gzip
 import hashlib
 import json
-import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
 from tools.cluster.client import WAIT
 from tools.leakscan.target import Target
+from tools.poll import poll
 
 from . import plants
 from .pods import pod, write
@@ -37,10 +37,7 @@ def previous_log(target: Target, canary: str) -> Iterator[None]:
         write(target, name, "/proc/1/fd/1", quote(f"password: {canary}") + "\n")
         # the container can end before this command does
         target.cluster.kubectl("exec", name, "--", "sh", "-c", "kill 1", check=False)
-        deadline = time.monotonic() + RESTART
-        while not _has_restarted(target, name):
-            assert time.monotonic() < deadline, f"{name} is not restarted"
-            time.sleep(0.2)
+        poll(lambda: _has_restarted(target, name), f"the restart of {name}", RESTART)
         yield
 
 
