@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from tools.cluster.job import start
 from tools.leakscan.places import IN_CLUSTER
 from tools.leakscan.report import table
 from tools.leakscan.run import scanning
+from tools.poll import poll
 
 #: The last one that users may have.
 PREVIOUS = "0.1.0"
@@ -52,10 +52,11 @@ def rollback(release: Release, revision: int) -> None:
 def uninstall(release: Release) -> None:
     """Remove a release, and wait until its pods are gone."""
     release.helm("uninstall", release.cluster.fullname, "--wait")
-    deadline = time.monotonic() + GONE
-    while json.loads(release.objects("pods"))["items"]:
-        assert time.monotonic() < deadline, "the release's pods stay"
-        time.sleep(0.5)
+
+    def have_gone() -> bool:
+        return not json.loads(release.objects("pods"))["items"]
+
+    poll(have_gone, "the end of the release's pods", GONE, 0.5)
 
 
 def restart(release: Release) -> None:
