@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from typing import Any
 
-from flask import Blueprint, Response, abort, current_app, jsonify, request, url_for
+from flask import Blueprint, Response, abort, current_app, jsonify, url_for
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -21,7 +20,7 @@ from sqlalchemy import (
 )
 
 from .core.database import Database
-from .core.errors import InvalidField
+from .core.requests import json_object, text, whole_number
 
 blueprint = Blueprint("notes", __name__)
 
@@ -43,8 +42,8 @@ notes = Table(
 @blueprint.get("/api/notes")
 def list_notes() -> Response:
     """List the newest notes: `limit` of them, older than the id `before`."""
-    limit = _whole_number("limit", DEFAULT_LIMIT, MAX_LIMIT)
-    page, more = newest(limit, _whole_number("before", MAX_ID, MAX_ID))
+    limit = whole_number("limit", DEFAULT_LIMIT, MAX_LIMIT)
+    page, more = newest(limit, whole_number("before", MAX_ID, MAX_ID))
     following = url_for(".list_notes", limit=limit, before=page[-1].id) if more else None
     return jsonify(notes=[_as_json(note) for note in page], next=following)
 
@@ -52,9 +51,9 @@ def list_notes() -> Response:
 @blueprint.post("/api/notes")
 def add_note() -> tuple[Response, int]:
     """Store ``{"text": "…"}`` and answer with the whole note."""
-    text = _text(_json_object())
+    content = text(json_object(), "text", MAX_CHARACTERS)
     with _database().begin() as connection:
-        note = connection.execute(insert(notes).values(text=text).returning(*notes.c)).one()
+        note = connection.execute(insert(notes).values(text=content).returning(*notes.c)).one()
     return jsonify(_as_json(note)), 201
 
 
@@ -90,41 +89,3 @@ def _database() -> Database:
 def _as_json(note: Row[Any]) -> dict[str, Any]:
     created_at: datetime = note.created_at
     return {"id": note.id, "text": note.text, "created_at": created_at.isoformat()}
-
-
-def _whole_number(name: str, default: int, most: int) -> int:
-    given = request.args.get(name)
-    if given is None:
-        return default
-    # 19 digits hold every id; more of them would only cost time
-    if not given.isascii() or not given.isdigit() or len(given) > 19 or not 1 <= int(given) <= most:
-        raise InvalidField(name, f"has to be a whole number from 1 to {most}")
-    return int(given)
-
-
-def _json_object() -> dict[str, Any]:
-    if request.mimetype != "application/json":
-        abort(415, "Send application/json.")
-    content = request.get_data()
-    if request.content_length is None and len(content) >= current_app.config["MAX_CONTENT_LENGTH"]:
-        abort(413)  # Werkzeug cuts a chunked body there, and says nothing
-    try:
-        body = json.loads(content)
-    except (ValueError, RecursionError):
-        raise InvalidField("body", "is not JSON") from None
-    if not isinstance(body, dict):
-        raise InvalidField("body", "has to be a JSON object")
-    return body
-
-
-def _text(body: dict[str, Any]) -> str:
-    text = body.get("text")
-    if not isinstance(text, str):
-        raise InvalidField("text", "has to be a string")
-    if not 1 <= len(text) <= MAX_CHARACTERS:
-        raise InvalidField("text", f"has to have 1 to {MAX_CHARACTERS:,} characters")
-    if "\0" in text:
-        raise InvalidField("text", "can't hold a NUL character")
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise InvalidField("text", "holds half of a surrogate pair, which is no character")
-    return text

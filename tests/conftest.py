@@ -14,12 +14,12 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app import create_app
 from app.settings import Settings
 from keeper.database import Server
 from keeper.folder_secrets import FolderSecrets
 from keeper.keeper import Keeper
 from secret_files import Redactor
+from tests.items import create_app, create_table
 from tests.mount import SECRETS, Mount
 from tests.rotation import Rotation, restore
 from tools.local.place import GIVEN_KEYS, plan_for
@@ -81,7 +81,9 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
         plan = plan_for(Server(postgres.host, postgres.port, "flask_app", "disable"))
         Keeper(FolderSecrets(root), plan, Redactor()).run()
         Mount(root / "secrets").write({key: SECRETS[key] for key in GIVEN_KEYS})
-        yield Database(plan.server, login, root, plan)
+        database = Database(plan.server, login, root, plan)
+        create_table(database)
+        yield database
     finally:
         postgres.stop()
 
@@ -106,9 +108,13 @@ def settings(database: Database) -> Settings:
     )
 
 
+#: The tables that a service can have written to.
+WRITTEN = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+
+
 @pytest.fixture
 def start(database: Database) -> Iterator[Callable[[Settings], Flask]]:
-    """Return a function that starts a service; each is ended, and the notes are removed."""
+    """Return a function that starts a service; each is ended, and what it wrote is removed."""
     apps: list[Flask] = []
 
     def start(settings: Settings) -> Flask:
@@ -119,7 +125,8 @@ def start(database: Database) -> Iterator[Callable[[Settings], Flask]]:
     for app in apps:
         app.extensions["journal"].close()
         app.extensions["database"].engine.dispose()
-    database.execute("TRUNCATE notes, secret_events, secret_pods RESTART IDENTITY")
+    written = ", ".join(str(name) for (name,) in database.execute(WRITTEN))
+    database.execute(f"TRUNCATE {written} RESTART IDENTITY")
 
 
 @pytest.fixture
@@ -127,8 +134,8 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Service]]:
     """Return a function that starts gunicorn with some settings; each is ended."""
     services: list[Service] = []
 
-    def serve(**settings: str) -> Service:
-        services.append(Service.start(tmp_path / f"output-{len(services)}", settings))
+    def serve(config: str = "app/gunicorn.conf.py", **settings: str) -> Service:
+        services.append(Service.start(tmp_path / f"output-{len(services)}", settings, config))
         return services[-1]
 
     yield serve

@@ -1,16 +1,20 @@
-"""The notes API: what it stores, what it refuses, and that their number does not matter."""
+"""Notes: what the API stores and refuses, how the page shows them; their number does not matter."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import sqlalchemy
 from flask import Flask
 from flask.testing import FlaskClient
+from playwright.sync_api import expect
 
+from tests.browser import PHONE, chromium, visit
 from tests.conftest import Database
+from tools.service import Service
 
 
 def texts(answer: dict[str, Any]) -> list[str]:
@@ -169,3 +173,34 @@ def test_a_time_that_python_can_not_hold_is_no_error(
     database.execute(f"INSERT INTO notes (text, created_at) VALUES ('x', '{stored}')")
     assert client.get("/api/notes").status_code == 200
     assert client.get("/").status_code == 200
+
+
+def test_the_page_shows_the_notes_and_escapes_them(client: FlaskClient) -> None:
+    client.post("/api/notes", json={"text": "<b>bold</b> & true"})
+    page = client.get("/")
+    assert page.mimetype == "text/html"
+    assert "&lt;b&gt;bold&lt;/b&gt; &amp; true" in page.text
+    assert "<b>bold" not in page.text
+
+
+def test_notes_are_added_and_deleted_with_the_keyboard_on_a_phone(
+    serve: Callable[..., Service], settings_of: dict[str, str], wait_for: Callable[..., None]
+) -> None:
+    service = serve(**settings_of)
+    wait_for(service.listens, "a listening socket")
+    url = f"http://127.0.0.1:{service.port}"
+    with chromium() as browser, visit(browser, url, viewport=PHONE) as opened:
+        page = opened.page
+        page.get_by_label("A new note").focus()
+        page.keyboard.type("<b>as it is</b>" + "w" * 900)
+        page.keyboard.press("Tab")
+        with page.expect_navigation():
+            page.keyboard.press("Enter")
+        expect(page.locator("#notes li p")).to_have_text(["<b>as it is</b>" + "w" * 900])
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        assert opened.axe() == []
+        page.get_by_role("button", name="Delete this note").focus()
+        with page.expect_navigation():
+            page.keyboard.press("Enter")
+        expect(page.locator("#notes li")).to_have_text(["None yet."])
+        assert opened.complaints == []

@@ -24,6 +24,7 @@ from app.core import connection
 from app.core.connection import LoginError, Silent, connect, libpq_options
 from app.settings import Settings
 from secret_files import Secret
+from tests import items
 from tests.conftest import Database
 from tests.faults import no_more_files
 from tests.mount import Mount
@@ -203,7 +204,7 @@ def test_an_error_tracker_gets_no_password(
     mount.write({"DATABASE_PASSWORD": PASSWORD})
     app = start(replace(settings, secrets_dir=mount.folder, **FAULTS[fault]))
     client = app.test_client()
-    assert client.get("/").status_code == 503
+    assert client.get(items.PATH).status_code == 503
     assert client.get("/readyz").status_code == 503
     assert client.get("/status").get_json()["database"]["reached"] is False
     with pytest.raises(sqlalchemy.exc.OperationalError) as caught, app.app_context():

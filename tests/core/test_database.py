@@ -336,9 +336,9 @@ def test_the_service_may_do_what_it_does_and_no_more(
 ) -> None:
     service, _ = connect_to(settings, SecretStore(Folder(Path(settings.secrets_dir), KEYS)))
     for statement in (
-        "DROP TABLE notes",
-        "ALTER TABLE notes ADD COLUMN extra text",
-        "TRUNCATE notes",
+        "DROP TABLE test_items",
+        "ALTER TABLE test_items ADD COLUMN extra text",
+        "TRUNCATE test_items",
         "DELETE FROM secret_events",
         "UPDATE secret_events SET origin = 'keeper'",
         "DELETE FROM secret_pods",

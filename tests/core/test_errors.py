@@ -6,6 +6,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from tests import items
 from tests.conftest import Database
 
 
@@ -48,26 +49,28 @@ def test_no_answer_shows_the_inside(failing: FlaskClient, path: str) -> None:
 
 
 def test_a_wrong_method_says_which_are_right(client: FlaskClient) -> None:
-    answer = client.put("/api/notes")
+    answer = client.put(items.PATH)
     assert answer.status_code == 405
     assert "POST" in answer.headers["Allow"]
 
 
-@pytest.mark.parametrize("path", ["/", "/livez", "/api/notes"])
+@pytest.mark.parametrize("path", ["/", "/livez", items.PATH])
 def test_a_malformed_host_is_a_400(client: FlaskClient, path: str) -> None:
     answer = client.get(path, headers={"Host": "a" * 64 + ".example.org"})
     assert answer.status_code == 400
     assert "Content-Security-Policy" in answer.headers
 
 
-def test_a_database_error_logs_no_note(
+def test_a_database_error_logs_no_value(
     app: Flask, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    database.execute("ALTER TABLE notes ADD CHECK (text <> 'what somebody wrote')")
+    database.execute(
+        "ALTER TABLE test_items ADD CONSTRAINT refused CHECK (text <> 'what somebody wrote')"
+    )
     try:
-        answer = app.test_client().post("/api/notes", json={"text": "what somebody wrote"})
+        answer = app.test_client().post(items.PATH, json={"text": "what somebody wrote"})
     finally:
-        database.execute("ALTER TABLE notes DROP CONSTRAINT notes_text_check1")
+        database.execute("ALTER TABLE test_items DROP CONSTRAINT refused")
     assert answer.status_code == 500
     assert "IntegrityError" in caplog.text
     assert "parameters" in caplog.text
@@ -75,8 +78,31 @@ def test_a_database_error_logs_no_note(
 
 
 def test_a_database_that_is_away_is_a_503(unreachable: FlaskClient) -> None:
-    answer = unreachable.get("/api/notes")
+    answer = unreachable.get(items.PATH)
     assert answer.status_code == 503
     assert answer.headers["Retry-After"] == "5"
     assert answer.get_json() == {"error": "The database does not answer."}
-    assert unreachable.get("/").status_code == 503
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/status", "/livez", items.PATH, "/nowhere", "/panel/static/panel.css"]
+)
+def test_every_answer_has_the_security_headers(client: FlaskClient, path: str) -> None:
+    with client.get(path) as answer:
+        headers = answer.headers
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert "unsafe" not in headers["Content-Security-Policy"]
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+
+
+@pytest.mark.parametrize(
+    ("path", "control"),
+    [("/", "no-store"), (items.PATH, "no-store"), ("/panel/static/panel.css", "")],
+)
+def test_no_answer_is_kept_but_static_files(client: FlaskClient, path: str, control: str) -> None:
+    with client.get(path) as answer:
+        given = answer.headers.getlist("Cache-Control")
+    assert len(given) == 1
+    assert (given == ["no-store"]) is bool(control)

@@ -14,10 +14,11 @@ from http.cookies import SimpleCookie
 import pytest
 from flask import Flask, redirect, url_for
 from flask.testing import FlaskClient
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser
 
 from app.settings import Settings, SettingsError
 from keeper.certificates import new_authority, new_certificate
+from tests import items
 from tests.browser import chromium, visit
 from tests.conftest import Database, service_settings
 from tests.mount import write_certificate
@@ -60,9 +61,8 @@ def behind(
     settings: Settings, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., FlaskClient]:
     """Return a function that starts a service behind some proxies, and returns its client."""
-    monkeypatch.setattr(
-        "app.core.logs.configure", lambda level: None
-    )  # caplog has its handler there
+    # caplog has its handler there
+    monkeypatch.setattr("app.core.logs.configure", lambda level: None)
 
     def behind(proxies: int = 1, *hosts: str) -> FlaskClient:
         app = start(replace(settings, trusted_proxies=proxies, trusted_hosts=hosts))
@@ -83,24 +83,22 @@ def links(client: FlaskClient, path: str, headers: dict[str, str]) -> list[str]:
 @pytest.mark.parametrize("path", ["/", "/nowhere"])
 @pytest.mark.parametrize("prefix", ["/shop", "/shop/", "/a/b-c.d~e_f", "/"])
 def test_every_link_has_the_prefix(
-    behind: Callable[..., FlaskClient], database: Database, path: str, prefix: str
+    behind: Callable[..., FlaskClient], path: str, prefix: str
 ) -> None:
     client = behind()
-    database.execute("INSERT INTO notes (text) SELECT 'a note' FROM generate_series(1, 21)")
     own = prefix.rstrip("/")
     found = links(client, path, {"X-Forwarded-Prefix": prefix})
     assert [link for link in found if not link.startswith(f"{own}/")] == []
     parts = {re.split("[/?]", link.removeprefix(own))[1] for link in found}
-    assert parts == ({"static", "api", "panel", "status"} if path == "/" else {"static", ""})
+    assert parts >= ({"static", "panel", "status"} if path == "/" else {"static", ""})
 
 
 def test_the_next_page_has_the_prefix(
     behind: Callable[..., FlaskClient], database: Database
 ) -> None:
-    database.execute("INSERT INTO notes (text) SELECT 'a note' FROM generate_series(1, 21)")
+    database.execute("INSERT INTO test_items (text) SELECT 'an item' FROM generate_series(1, 21)")
     client = behind()
-    (older,) = (link for link in links(client, "/", {}) if "before=" in link)
-    answer = client.get(older.partition("?")[0], headers=PREFIX)
+    answer = client.get(items.PATH, headers=PREFIX)
     assert answer.get_json()["next"].startswith("/shop/api/")
 
 
@@ -394,28 +392,18 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-def test_notes_are_added_and_deleted_behind_nginx(browser: Browser, proxied: str) -> None:
+def test_the_page_follows_its_panel_behind_nginx(browser: Browser, proxied: str) -> None:
     with visit(browser, proxied, ignore_https_errors=True) as opened:
         page = opened.page
-        page.get_by_label("A new note").fill("behind nginx")
-        with page.expect_navigation():
-            page.get_by_role("button", name="Add").click()
-        expect(page.locator("#notes li p")).to_have_text(["behind nginx"])
-        expect(page.locator("#visits")).to_have_text("2")
         # it asks for itself every second
         with page.expect_response(f"{proxied}panel") as answer:
             pass
         assert answer.value.status == 200
         (cookie,) = page.context.cookies()
         assert (cookie["path"], cookie["secure"], cookie["httpOnly"]) == ("/shop", True, True)
-        with page.expect_navigation():
-            page.get_by_role("button", name="Delete this note").click()
-        expect(page.locator("#notes li")).to_have_text(["None yet."])
         # what is asked outside the prefix is a complaint, too
         assert opened.complaints == []
         page.goto(f"{proxied}nowhere")
         page.get_by_role("link", name="Back to the page").click()
-        # the panel's answer may bring back the cookie of the visit before
-        expect(page.locator("#visits")).to_have_text(re.compile("[34]"))
         page.goto(proxied.rstrip("/"))
         assert page.url == proxied

@@ -31,6 +31,7 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from app.core.worker import Limits, Worker
 from keeper.certificates import new_authority, new_certificate
+from tests import items
 from tests.conftest import Database, service_settings
 from tests.mount import SECRETS, Mount, write_certificate
 from tools.service import ROOT, Service, free_port, listens
@@ -46,7 +47,7 @@ def service(
 ) -> Iterator[Service]:
     """Return one that runs, for tests that only ask it for something."""
     output = tmp_path_factory.mktemp("service") / "output"
-    service = Service.start(output, service_settings(database))
+    service = Service.start(output, service_settings(database), items.CONFIG)
     try:
         wait_for(service.listens, "a listening socket")
         yield service
@@ -105,15 +106,15 @@ def test_no_process_of_it_leaves_a_core(service: Service) -> None:
 def test_log_lines_are_json_and_hold_no_query_and_no_probe(
     serve: Callable[..., Service], settings_of: dict[str, str], wait_for: WaitFor
 ) -> None:
-    service = serve(**settings_of)
+    service = serve(items.CONFIG, **settings_of)
     wait_for(service.listens, "a listening socket")
     service.get("/livez")
-    service.get("/api/notes?limit=1&before=77777")
+    service.get(f"{items.PATH}?before=77777")
     service.process.terminate()
     assert service.process.wait(30) == 0
     lines = [json.loads(line) for line in service.output.read_text().splitlines()]
     messages = [line["message"] for line in lines if line["logger"] == "gunicorn.access"]
-    assert [message.split(" ")[:3] for message in messages] == [["GET", "/api/notes", "200"]]
+    assert [message.split(" ")[:3] for message in messages] == [["GET", items.PATH, "200"]]
     assert "77777" not in service.output.read_text()
 
 
@@ -302,7 +303,7 @@ def test_a_missing_certificate_stops_the_start_with_one_line(
 def chunked(service: Service, *chunks: bytes) -> str:
     """Post chunks as they are, and return the status line."""
     head = (
-        "POST /api/notes HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"POST {items.PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         "Transfer-Encoding: chunked\r\n\r\n"
     )
     with socket.create_connection(("localhost", service.port), timeout=10) as connection:
@@ -311,9 +312,9 @@ def chunked(service: Service, *chunks: bytes) -> str:
 
 
 def test_chunked_bodies_have_the_same_limits(service: Service) -> None:
-    note = b'{"text": "chunked"}'
-    padded = note + b" " * (16 * 1024 - len(note))
-    assert " 201 " in chunked(service, b"%x\r\n%s\r\n0\r\n\r\n" % (len(note), note))
+    item = b'{"text": "chunked"}'
+    padded = item + b" " * (16 * 1024 - len(item))
+    assert " 201 " in chunked(service, b"%x\r\n%s\r\n0\r\n\r\n" % (len(item), item))
     assert " 413 " in chunked(
         service, b"%x\r\n%s\r\n" % (len(padded), padded), b"5\r\nxxxxx\r\n0\r\n\r\n"
     )
@@ -358,11 +359,11 @@ def test_serves_https_and_picks_up_a_new_certificate(
 def test_a_request_under_way_is_finished_when_it_stops(
     serve: Callable[..., Service], settings_of: dict[str, str], wait_for: WaitFor
 ) -> None:
-    service = serve(**settings_of)
+    service = serve(items.CONFIG, **settings_of)
     wait_for(service.listens, "a listening socket")
     body = b'{"text": "under way"}'
     head = (
-        "POST /api/notes HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"POST {items.PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     with socket.create_connection(("localhost", service.port), timeout=20) as connection:
@@ -381,8 +382,10 @@ SLOW_CLIENTS = 64
 # where Debian has it, which is in no user's path
 NGINX_PROGRAM = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
 
-POST = b"POST /api/notes HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-GET = b"GET /static/panel.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
+POST = (
+    f"POST {items.PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n".encode()
+)
+GET = b"GET /panel/static/panel.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LIMITS = {"CLIENT_IDLE_SECONDS": str(IDLE), "CLIENT_TOTAL_SECONDS": str(TOTAL)}
 
 
@@ -490,8 +493,10 @@ def strict(
     write_certificate(folder / "tls", new_certificate(AUTHORITY, ["localhost"]))
     settings = {**service_settings(database), **LIMITS}
     services = {
-        False: Service.start(folder / "plain", settings),
-        True: Service.start(folder / "secure", {**settings, "TLS_DIR": str(folder / "tls")}),
+        False: Service.start(folder / "plain", settings, items.CONFIG),
+        True: Service.start(
+            folder / "secure", {**settings, "TLS_DIR": str(folder / "tls")}, items.CONFIG
+        ),
     }
     try:
         for service in services.values():
@@ -585,25 +590,27 @@ def test_a_long_answer_arrives_whole(
     wait_for: WaitFor,
 ) -> None:
     """More than the send buffer holds, for a client that reads in steps."""
-    service = serve(**settings_of, **LIMITS)
+    service = serve(items.CONFIG, **settings_of, **LIMITS)
     wait_for(service.listens, "a listening socket")
     database.execute(
-        "INSERT INTO notes (text) SELECT repeat('\U0001f512', 1000) FROM generate_series(1, 100)"
+        "INSERT INTO test_items (text) "
+        "SELECT repeat('\U0001f512', 1000) FROM generate_series(1, 100)"
     )
     try:
         with socket.socket() as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.settimeout(10)
             client.connect(("localhost", service.port))
-            client.sendall(b"GET /api/notes?limit=100 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            asked = f"GET {items.PATH}?limit=100 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            client.sendall(asked.encode())
             answer = HTTPResponse(client)
             answer.begin()
             time.sleep(IDLE / 2)
             body = answer.read()
     finally:
-        database.execute("TRUNCATE notes RESTART IDENTITY")
+        database.execute("TRUNCATE test_items")
     assert len(body) > 1_000_000
-    assert len(json.loads(body)["notes"]) == 100
+    assert len(json.loads(body)["items"]) == 100
 
 
 NGINX = """
@@ -653,7 +660,7 @@ def post_at_once(port: int) -> list[int]:
         ]
         for connection in connections:
             headers = {"Content-Type": "application/json"}
-            connection.request("POST", "/api/notes", '{"text": "by nginx"}', headers)
+            connection.request("POST", items.PATH, '{"text": "by nginx"}', headers)
         return [connection.getresponse().status for connection in connections]
 
 

@@ -23,6 +23,7 @@ from app.core.events import Journal
 from app.secret_keys import KEYS
 from app.settings import Settings
 from secret_files import Folder, SecretStore
+from tests import items
 from tests.conftest import Database
 from tests.rotation import ROLES, Rotation
 
@@ -75,12 +76,13 @@ def scrape(app: Flask) -> str:
 
 def test_metrics_count_requests_by_route_not_by_path(app: Flask, client: FlaskClient) -> None:
     client.get("/livez")
-    client.delete("/api/notes/12345")
+    client.delete(f"{items.PATH}/12345")
     client.get("/anything-at-all")
     client.open("/livez", method="FORGED")
     scraped = scrape(app)
     assert 'http_requests_total{method="GET",route="/livez",status="200"} 1.0' in scraped
-    assert 'method="DELETE",route="/api/notes/<int:note_id>",status="404"} 1.0' in scraped
+    route = f"{items.PATH}/<int:item_id>"
+    assert f'method="DELETE",route="{route}",status="404"}} 1.0' in scraped
     assert 'http_requests_total{method="GET",route="none",status="404"} 1.0' in scraped
     assert "anything" not in scraped
     assert "FORGED" not in scraped
@@ -132,7 +134,7 @@ class Follower:
     def refused(self) -> Any:
         """Return what /status tells is refused, once the metrics and the requests agree."""
         (sample,) = self._ask_for("secrets_refused")
-        assert self.client.post("/api/notes", json={"text": "it goes on"}).status_code == 201
+        assert self.client.post(items.PATH, json={"text": "it goes on"}).status_code == 201
         status = self.client.get("/status")
         known = [secret.reveal() for secret in self._store.current().confidential()]
         for value in (*known, WRONG):

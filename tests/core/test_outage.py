@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests import items
 from tests.faults import dropped
 from tools.local.server import Address, OwnServer, own_server
 from tools.service import Answer, Service
@@ -24,6 +25,7 @@ BACK = 10
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
     with own_server(tmp_path_factory.mktemp("own")) as server:
+        items.create_table(server.database)
         yield server
 
 
@@ -33,9 +35,9 @@ def ask_at_once(service: Service, paths: list[str]) -> list[Answer]:
 
 
 #: Something that reads from the database, and something that writes.
-READS = "/"
-WRITE = "/api/notes"
-NOTE = json.dumps({"text": "written after a failover"}).encode()
+READS = items.PATH
+WRITE = items.PATH
+ITEM = json.dumps({"text": "written after a failover"}).encode()
 
 
 def fill_pool(service: Service, server: OwnServer) -> None:
@@ -51,7 +53,7 @@ def fill_pool(service: Service, server: OwnServer) -> None:
 def service(
     serve: Callable[..., Service], server: OwnServer, wait_for: Callable[..., None]
 ) -> Service:
-    service = serve(**server.settings)
+    service = serve(items.CONFIG, **server.settings)
     wait_for(lambda: service.ask("/readyz").status == 200, "the start")
     return service
 
@@ -163,13 +165,13 @@ def test_the_next_write_succeeds_after_a_failover(
 ) -> None:
     """The address leads to a standby, and then to the primary again."""
     with Address(server) as address:
-        service = serve(**server.settings | {"DATABASE_PORT": str(address.port)})
-        wait_for(lambda: service.ask(WRITE, NOTE).status == 201, "the first write")
+        service = serve(items.CONFIG, **server.settings | {"DATABASE_PORT": str(address.port)})
+        wait_for(lambda: service.ask(WRITE, ITEM).status == 201, "the first write")
         address.lead_to(standby)
-        assert service.ask(WRITE, NOTE).status == 503
+        assert service.ask(WRITE, ITEM).status == 503
         assert service.ask(READS).status == 503
         address.lead_to(server, cut_off=False)  # a pool that stays on the standby stays there
-        assert service.ask(WRITE, NOTE).status == 201
+        assert service.ask(WRITE, ITEM).status == 201
     assert "Traceback" not in service.output.read_text()
 
 
@@ -181,23 +183,23 @@ def test_of_several_hosts_the_primary_is_used(
 ) -> None:
     for hosts in ((standby, server), (server, standby)):
         names = ",".join(host.address for host in hosts)
-        service = serve(**server.settings | {"DATABASE_HOST": names})
-        wait_for(lambda s=service: s.ask(WRITE, NOTE).status == 201, "a write")
+        service = serve(items.CONFIG, **server.settings | {"DATABASE_HOST": names})
+        wait_for(lambda s=service: s.ask(WRITE, ITEM).status == 201, "a write")
 
 
 def test_a_session_that_became_read_only_is_replaced(
     service: Service, server: OwnServer, wait_for: Callable[..., None]
 ) -> None:
     """It answers a ping, and each write on it fails."""
-    assert service.ask(WRITE, NOTE).status == 201
+    assert service.ask(WRITE, ITEM).status == 201
     before = lost(service, "read_only")
     server.execute("ALTER SYSTEM SET default_transaction_read_only = on")
     try:
         server.execute("SELECT pg_reload_conf()")
-        wait_for(lambda: service.ask(WRITE, NOTE).status == 503, "a refusal")
+        wait_for(lambda: service.ask(WRITE, ITEM).status == 503, "a refusal")
     finally:
         server.execute("ALTER SYSTEM RESET default_transaction_read_only")
     server.execute("SELECT pg_reload_conf()")
-    wait_for(lambda: service.ask(WRITE, NOTE).status == 201, "a write")
+    wait_for(lambda: service.ask(WRITE, ITEM).status == 201, "a write")
     assert lost(service, "read_only") > before
     assert "Traceback" not in service.output.read_text()

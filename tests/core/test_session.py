@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
+from http.cookies import SimpleCookie
+from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -13,8 +17,11 @@ from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
 
 from app.core.session import TimedSignatures
 from app.settings import Settings
+from keeper.folder_secrets import FolderSecrets
 from secret_files import Secret
+from tests import items
 from tests.conftest import Database
+from tests.items import visits
 from tests.mount import SECRETS, Mount
 
 FIRST = SECRETS["SECRET_KEY"]
@@ -55,12 +62,6 @@ def app(
     pair = {name: (folder / name).read_text() for name in SECRETS if name.startswith("DATABASE")}
     mount.write(pair)
     return start(replace(settings, secrets_dir=mount.folder))
-
-
-def visits(client: FlaskClient) -> int:
-    found = re.search(r'id="visits">(\d+)<', client.get("/").text)
-    assert found
-    return int(found[1])
 
 
 def signed_with(app: Flask, client: FlaskClient, key: str) -> bool:
@@ -112,7 +113,7 @@ def test_the_configuration_never_holds_a_key(app: Flask, client: FlaskClient) ->
 def test_an_answer_that_used_no_session_sets_no_cookie(client: FlaskClient) -> None:
     assert "Set-Cookie" not in client.get("/livez").headers
     assert "Vary" not in client.get("/livez").headers
-    assert client.get("/").headers["Vary"] == "Cookie"
+    assert client.get(f"{items.PATH}/visits").headers["Vary"] == "Cookie"
 
 
 def rejected(app: Flask) -> float | None:
@@ -235,3 +236,56 @@ def test_a_token_of_a_team_tolerates_the_same(clock: Clock) -> None:
     with pytest.raises(SignatureExpired):
         serializer.loads(token, max_age=60)
     assert len(counted) == 2
+
+
+def test_a_forged_or_foreign_cookie_starts_again(client: FlaskClient) -> None:
+    assert visits(client) == 1
+    cookie = client.get_cookie("session")
+    assert cookie
+    client.set_cookie("session", cookie.value[:-3] + "xyz")
+    assert visits(client) == 1
+
+
+def test_a_coming_key_verifies_and_the_current_one_signs(
+    settings: Settings,
+    database: Database,
+    start: Callable[[Settings], Flask],
+    tmp_path: Path,
+) -> None:
+    """As in the announce step of a rotation: one pod signs with what another has announced."""
+    coming = "the-coming-key-9a0364b9e99bb480dd25e1f0284c8555"
+    source = FolderSecrets(database.root).get("secrets")
+    values = {name: value.reveal() for name, value in source.data.items()}
+    clients = {}
+    for name, change in {
+        "ahead": {"SECRET_KEY": coming},
+        "announced": {"SECRET_KEY_FALLBACKS": coming},
+        "behind": {},
+    }.items():
+        objects = FolderSecrets(tmp_path)
+        objects.patch(objects.get(name), {**values, **change})
+        clients[name] = start(replace(settings, secrets_dir=tmp_path / name)).test_client()
+    assert visits(clients["ahead"]) == 1
+    cookie = clients["ahead"].get_cookie("session")
+    assert cookie
+    for name, expected in (("announced", 2), ("behind", 1)):
+        clients[name].set_cookie("session", cookie.value)
+        assert visits(clients[name]) == expected
+    cookie = clients["announced"].get_cookie("session")
+    assert cookie
+    clients["behind"].set_cookie("session", cookie.value)
+    assert visits(clients["behind"]) == 3
+
+
+@pytest.mark.parametrize("tls_dir", [None, Path("/etc/tls")])
+def test_the_cookie_is_as_closed_as_it_can_be(
+    settings: Settings, start: Callable[[Settings], Flask], tls_dir: Path | None
+) -> None:
+    client = start(replace(settings, tls_dir=tls_dir)).test_client()
+    cookie = SimpleCookie(client.get(f"{items.PATH}/visits").headers["Set-Cookie"])["session"]
+    assert cookie["httponly"] is True
+    assert cookie["samesite"] == "Lax"
+    assert bool(cookie["secure"]) is bool(tls_dir)
+    assert cookie["domain"] == ""
+    lifetime = parsedate_to_datetime(cookie["expires"]).timestamp() - time.time()
+    assert abs(lifetime - settings.session_lifetime_seconds) < 60

@@ -49,7 +49,7 @@ def test_fills_what_is_empty(fresh: Database) -> None:
     snapshot = Folder(fresh.root / "secrets", KEYS).read()
     assert snapshot["DATABASE_USERNAME"].reveal() == "sales_a"
     assert fresh.server.accepts(service_login(fresh))
-    assert fresh.execute("SELECT count(*) FROM notes") == [(0,)]
+    assert fresh.execute("SELECT count(*) FROM secret_pods") == [(0,)]
 
 
 def test_two_roles_of_which_one_logs_in_with_a_verifier(fresh: Database) -> None:

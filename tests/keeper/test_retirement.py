@@ -25,6 +25,7 @@ from keeper.keeper import Keeper
 from keeper.plan import CERTIFICATES, Plan, Service
 from keeper.pods import Pod, Pods
 from secret_files import Redactor, Secret
+from tests import items
 from tests.conftest import Database
 from tests.mount import Mount
 
@@ -108,13 +109,14 @@ def info(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]
 
 def test_prepares_the_database_for_a_role_of_somebody_elses_and_makes_none(depot: Depot) -> None:
     depot.run()
+    items.create_table(depot.database)
     assert depot.roles() == {"depot_service": (False, False)}
     with depot.database.server.connect(depot.let_theirs_in()) as connection:
-        connection.execute("INSERT INTO notes (text) VALUES ('theirs')")
+        connection.execute("INSERT INTO test_items (text) VALUES ('theirs')")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            connection.execute("DROP TABLE notes")
+            connection.execute("DROP TABLE test_items")
     depot.run()
-    assert depot.database.execute("SELECT text FROM notes") == [("theirs",)]
+    assert depot.database.execute("SELECT text FROM test_items") == [("theirs",)]
     assert depot.roles() == {"depot_service": (False, False), THEIRS: (True, True)}
     assert depot.looked == []  # there is nobody to retire
     assert depot.objects.get("secrets").data == {}
@@ -273,28 +275,29 @@ def test_from_the_keepers_roles_to_somebody_elses_and_back(
 ) -> None:
     """With a service that runs all the time, and is never refused."""
     own = depot.fill()
+    items.create_table(depot.database)
     mount.write({"DATABASE_USERNAME": own.user, "DATABASE_PASSWORD": own.password.reveal()})
     app = start(replace(settings, secrets_dir=mount.folder, database_name="depot"))
     client = app.test_client()
     plan = replace(depot.plan, service=served(app))
 
-    def note() -> None:
-        assert client.post("/api/notes", json={"text": "it goes on"}).status_code == 201
+    def write() -> None:
+        assert client.post(items.PATH, json={"text": "it goes on"}).status_code == 201
 
-    note()
+    write()
     depot.run(plan)
     assert depot.accepts(own)
-    note()
+    write()
     theirs = depot.let_theirs_in()
     mount.write({"DATABASE_USERNAME": theirs.user, "DATABASE_PASSWORD": PASSWORD})
-    note()
+    write()
     ask = f"SELECT 1 FROM pg_stat_activity WHERE usename = '{A}'"
     wait_for(lambda: depot.database.execute(ask) == [], "the end of the old role's sessions")
     depot.run(plan)
     assert not depot.accepts(own)
-    note()
+    write()
     assert depot.fill() == own  # the keeper is the source again, and lets its own pair in
     assert depot.accepts(own)
     mount.write({"DATABASE_USERNAME": own.user, "DATABASE_PASSWORD": own.password.reveal()})
-    note()
-    assert depot.database.execute("SELECT count(*) FROM notes") == [(5,)]
+    write()
+    assert depot.database.execute("SELECT count(*) FROM test_items") == [(5,)]

@@ -24,7 +24,6 @@ import pytest
 from flask import Flask
 from sqlalchemy import NullPool
 
-from app import create_app
 from app.core.database import Database as ServiceDatabase
 from app.settings import Settings
 from keeper import access, pods, rotation
@@ -39,7 +38,7 @@ from keeper.pods import Pods, PodsBehind
 from keeper.state import ANNOUNCED, IDLE, PROMOTED, State
 from secret_files import Redactor
 from tests.conftest import Database
-from tests.core.test_session import visits
+from tests.items import create_app, visits
 from tests.load import Load
 from tools.local.place import OWN_KEYS
 from tools.service import free_port
