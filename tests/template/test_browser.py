@@ -43,35 +43,34 @@ def test_a_playwright_that_lacks_a_library_is_a_reason(
         browser.chromium().__enter__()
 
 
-def test_such_a_playwright_is_not_asked_for_a_browser(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    called = play(tmp_path, monkeypatch, f"echo '{LACKS}' >&2; exit 127")
-    browser.main()
-    assert called.read_text().splitlines() == ["--version"]
-    said = capsys.readouterr().err
-    assert said.startswith("The tests of the page are skipped: playwright can't be started")
-    assert len(said.splitlines()) == 1
+FETCH = "install --only-shell chromium"
+SKIPPED = "The tests of the page are skipped: "
 
 
-@pytest.mark.parametrize("status", [0, 1])
-def test_a_browser_is_downloaded_once_and_its_lack_is_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: int
+@pytest.mark.parametrize(
+    ("script", "there", "calls", "said"),
+    [
+        (f"echo '{LACKS}' >&2; exit 127", (), ["--version"], f"{SKIPPED}playwright can't be start"),
+        ("echo much", (), ["--version", FETCH], ""),
+        ('[ "$1" = --version ]', (), ["--version", FETCH], f"{SKIPPED}{browser.MISSING}.\n"),
+        ("exit 0", (sys.executable,), ["--version"], ""),
+    ],
+    ids=["lacks a library", "fetches one", "can't fetch one", "has one"],
+)
+def test_a_browser_is_fetched_where_there_is_none(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    script: str,
+    there: tuple[str, ...],
+    calls: list[str],
+    said: str,
 ) -> None:
-    script = f'[ "$1" = --version ] || {{ echo much; echo more >&2; exit {status}; }}'
     called = play(tmp_path, monkeypatch, script)
+    monkeypatch.setattr(browser, "CHROMIUM", there)
     browser.main()
-    assert called.read_text().splitlines() == ["--version", "install --only-shell chromium"]
+    assert called.read_text().splitlines() == calls
     printed = capsys.readouterr()
     assert printed.out == ""
-    skipped = f"The tests of the page are skipped: {browser.MISSING}.\n"
-    assert printed.err == (skipped if status else "")
-
-
-def test_a_browser_of_this_machine_is_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    called = play(tmp_path, monkeypatch, "exit 0")
-    monkeypatch.setattr(browser, "CHROMIUM", (sys.executable,))
-    browser.main()
-    assert called.read_text().splitlines() == ["--version"]
+    assert printed.err.startswith(said)
+    assert len(printed.err.splitlines()) == bool(said)
