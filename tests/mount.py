@@ -7,8 +7,7 @@ from pathlib import Path
 
 from app.secret_keys import KEYS
 from keeper.certificates import KeyPair
-from keeper.folder_secrets import FolderSecrets, write_generation
-from secret_files import Secret
+from keeper.folder_secrets import FolderSecrets
 
 #: Made for these tests, and valid: long enough, and no placeholder.
 SECRETS = {
@@ -39,13 +38,6 @@ class Mount:
     def write(self, values: Mapping[str, str]) -> None:
         """Swap in a generation in which these values are changed."""
         self._objects.patch(self._objects.get(self.folder.name), values)
-
-    def replace(self, values: Mapping[str, str]) -> None:
-        """Swap in a generation with these values and no others."""
-        write_generation(self.folder, {name: Secret(name, values[name]) for name in values})
-        for link in self.folder.glob("[!.]*"):
-            if link.name not in values:
-                link.unlink()
 
     def tamper(self, name: str, content: bytes | None) -> Path:
         """Change a file in place, or remove it with None; return its path."""
