@@ -123,7 +123,7 @@ demo: $(VENV)/run ## Show it all in ten minutes: rotate under load, scan, plant 
 	@$(BIN)/python -m tools.demo
 
 .PHONY: rename
-rename: $(VENV)/dev ## Give the project another name, everywhere (NAME=orders)
+rename: $(VENV)/dev ## Give the project another name, without what is about the template (NAME=orders)
 	@$(BIN)/python -m tools.rename
 
 .PHONY: reset

@@ -1,20 +1,21 @@
-"""`make rename`: what it refuses, and that a renamed project can be renamed again."""
+"""`make rename`: the starter that it makes, what it refuses, and that it can be run again."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.git import ENVIRONMENT, commit, git
+from tests.template.clone import ROOT, copy_project
+from tests.template.mentions import dead
 from tools import rename
 from tools.rename import EXAMPLES, LEFT_ALONE, LONGEST, Name, Refused
-
-ROOT = Path(__file__).parents[2]
+from tools.rename.starter import FOLDER, left_out
 
 #: Names that are no words of the project: they would be taken in a rename of it.
 OLD, NEW, SINGLE = Name("oldy-thing"), Name("newy-thing"), Name("zebra")
@@ -26,6 +27,28 @@ FILES = {
     "code.py": f'PATTERN = r"\\b{OLD.database}\\n{OLD.text}"\nURL = "%3D{OLD.text}%2C"\n',
     f"{OLD.text}/values.yaml": f"name: my-{OLD.text}-2\n",
     "LICENSE": f"Copyright the {OLD.text} authors\n",
+}
+
+
+#: A small template, with what its starter leaves out.
+TEMPLATE = {
+    **FILES,
+    "Makefile": "test:\n\tpytest\n\npicture:\n\tdraw\n",
+    "docs/guide.md": "One ([a](claims.md)). Two ([a](claims.md#it), [b](../code.py)).\n",
+    "docs/claims.md": "# Claims\n",
+    "labs/one.md": "# Lab one\n",
+    f"{FOLDER}/README.md": f"# {OLD.text} begins\n",
+    f"{FOLDER}/left_out.toml": f"""
+[template]
+paths = ["docs/claims.md", "picture.png", "{FOLDER}"]
+edits = [
+    {{file = "Makefile", find = '\\n(pict)ure:\\n\\t.*\\n', put = '# \\1\\n'}},
+    {{file = "labs/one.md", find = 'one', put = 'two'}},
+]
+[labs]
+paths = ["labs"]
+edits = []
+""",
 }
 
 
@@ -45,11 +68,17 @@ def kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def project(tmp_path: Path, kind: Path) -> Path:
     """Return a small project in a repository of git."""
-    return repository(tmp_path / "project")
+    return repository(tmp_path / "project", FILES)
 
 
-def repository(folder: Path) -> Path:
-    for name, text in FILES.items():
+@pytest.fixture
+def template(tmp_path: Path, kind: Path) -> Path:
+    """Return a small template in a repository of git."""
+    return repository(tmp_path / "template", TEMPLATE)
+
+
+def repository(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -232,26 +261,42 @@ def test_what_can_not_be_written_to_the_end_is_undone(
     assert refused(project, NEW.text) == "It could not be written, and is undone: no space left"
 
 
-@pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Path]]:
-    """Return a function that renames a copy of this project, as it stands here."""
-    folder = tmp_path_factory.mktemp("copy") / "project"
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    for name in names.split("\0"):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes((ROOT / name).read_bytes())
-            (folder / name).chmod((ROOT / name).stat().st_mode)
-    git(folder, "init", "--quiet")
-    commit(folder, "begin")
+def test_starter_is_without_what_is_about_the_template(template: Path) -> None:
+    said = rename.rename(template, NEW.text)
+    after = {path: text.decode() for path, text in state(template).items()}
+    names = {name.replace(OLD.text, NEW.text) for name in FILES}
+    assert after.keys() == {*names, "Makefile", "docs/guide.md"}
+    assert after["README.md"] == f"# {NEW.text} begins\n"
+    assert after["Makefile"] == "test:\n\tpytest\n# pict\n"
+    assert after["docs/guide.md"] == "One. Two ([a](claims.md#it), [b](../code.py)).\n"
+    assert "5 files that are about the template alone are left out:" in said
+    assert re.search(rf"(?m)^ +1 docs\n +1 labs\n +2 {FOLDER}$", said)
+    assert "`WORKSHOP=1` keeps" in said
 
-    def to(name: str) -> Path:
-        git(folder, "reset", "--quiet", "--hard")
-        rename.rename(folder, name)
-        return folder
 
-    yield to
+def test_labs_are_kept_on_request(template: Path) -> None:
+    said = rename.rename(template, NEW.text, labs=True)
+    assert (template / "labs/one.md").read_text() == "# Lab two\n"
+    assert "WORKSHOP" not in said
+
+
+def test_command_that_it_says_brings_back_what_was_left_out(template: Path) -> None:
+    before = state(template)
+    (command,) = re.findall("`git (restore [^`]+)`", rename.rename(template, NEW.text))
+    git(template, *command.split())
+    assert state(template) == before
+
+
+def test_starter_only_gets_another_name(template: Path) -> None:
+    rename.rename(template, NEW.text)
+    commit(template, "begin")
+    (template / "README.md").write_text(f"# My own words about {NEW.text}\n")
+    commit(template, "write")
+    before = state(template)
+    said = rename.rename(template, SINGLE.text)
+    assert "left out" not in said
+    assert len(state(template)) == len(before)
+    assert (template / "README.md").read_text() == f"# My own words about {SINGLE.text}\n"
 
 
 def own_name() -> Name:
@@ -263,6 +308,28 @@ OWN = own_name()
 EXAMPLE = EXAMPLES[OWN.text == EXAMPLES[0]]
 #: As long as a name can be, and not the project's own.
 LONG = next(one for one in ("m" * LONGEST, "n" * LONGEST) if one != OWN.text)
+
+
+@dataclass(frozen=True)
+class Starter:
+    """What was made of a copy of this project, and what was said of it."""
+
+    folder: Path
+    name: str
+    labs: bool
+    said: str
+
+
+@pytest.fixture(scope="module", params=[(LONG, False), (EXAMPLE, True)], ids=["long", "labs"])
+def starter(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Starter:
+    """Make a starter with the longest name, and one with that of the pages and the labs."""
+    name, labs = request.param
+    folder = tmp_path_factory.mktemp("starter")
+    copy_project(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rename, "_check_clusters", lambda name: None)
+        return Starter(folder, name, labs, rename.rename(folder, name, labs=labs))
+
 
 PYTHON = [sys.executable, "-B", "-m"]
 RUFF = [*PYTHON, "ruff"]
@@ -280,19 +347,15 @@ QUICK = [
         "kind-config.yaml",
     ],
     [
-        *(*PYTHON, "pytest", "-p", "no:cacheprovider", "-k", "test_docs or made or forty"),
-        *("tests/template/test_chart_docs.py", "tests/chart/test_names.py"),
+        *(*PYTHON, "pytest", "-p", "no:cacheprovider", "-k", "made or forty"),
+        "tests/chart/test_names.py",
     ],
 ]
 
 
-@pytest.mark.usefixtures("kind")
-@pytest.mark.parametrize("name", [LONG, EXAMPLE])
-def test_the_project_itself_has_the_longest_name_and_that_of_the_pages(
-    copy: Callable[[str], Path], name: str
-) -> None:
-    """Nothing is left of the old one, and what depends on names is right."""
-    folder, new = copy(name), Name(name)
+def test_starter_has_nothing_of_the_old_name(starter: Starter) -> None:
+    """And what depends on names is right."""
+    folder, name, new = starter.folder, starter.name, Name(starter.name)
     texts = {path: text.decode(errors="replace") for path, text in state(folder).items()}
     shown = EXAMPLES[name == EXAMPLES[0]]
     assert f"(NAME={shown})" in texts["Makefile"]
@@ -308,7 +371,55 @@ def test_the_project_itself_has_the_longest_name_and_that_of_the_pages(
 
 
 @pytest.mark.usefixtures("kind")
-def test_a_word_of_the_project_itself_is_taken(copy: Callable[[str], Path]) -> None:
-    for word in ("notes", "keeper", "service", "postgres", "app"):
+def test_a_word_of_the_project_itself_is_taken(tmp_path: Path) -> None:
+    copy_project(tmp_path / "copy")
+    for word in ("keeper", "postgres"):
         with pytest.raises(Refused, match=f"{word} is taken: it stands in "):
-            copy(word)
+            rename.rename(tmp_path / "copy", word)
+
+
+def test_everything_in_the_list_applies() -> None:
+    omitted = left_out(ROOT)
+    assert omitted
+    assert [path for path in omitted.paths if not (ROOT / path).exists()] == []
+    texts = {edit.file: (ROOT / edit.file).read_text("utf-8") for edit in omitted.edits}
+    for edit in omitted.edits:
+        text = texts[edit.file]
+        texts[edit.file] = edit.applied(text)
+        # that it may have been made unnecessary by one before it is the same fault
+        assert texts[edit.file] != text, edit
+
+
+def test_starter_mentions_nothing_that_it_is_without(starter: Starter) -> None:
+    assert (starter.folder / "docs" / "workshop").exists() is starter.labs
+    assert dead(starter.folder, ROOT) == []
+
+
+def test_mention_of_what_is_not_there_is_found(tmp_path: Path) -> None:
+    """The control."""
+    template = repository(tmp_path / "template", TEMPLATE | {"labs/tool.py": "pass\n"})
+    starter = repository(tmp_path / "starter", FILES | {"Makefile": "test:\n\tpytest\n"})
+    names = ["docs/claims.md", "claims.md", "labs/one.md", "labs/tool.py", "labs.tool"]
+    for name in (*names, "make picture"):
+        (starter / "code.py").write_text(f"# as in {name}\n")
+        assert dead(starter, template) == [f"code.py:1: {name}"]
+    (starter / "code.py").write_text("\n")
+    (starter / "README.md").write_text("See [it](docs/claims.md#it).\n")
+    assert dead(starter, template) == ["README.md:1: docs/claims.md"]
+    (starter / "README.md").write_text("See [it](LICENSE).\n")
+    for name in ("reclaims.md", "make pictures", "labs.toolbox"):
+        (starter / "code.py").write_text(f"# as in {name}\n")
+        assert dead(starter, template) == []
+
+
+def test_it_says_what_it_did_on_one_screen(starter: Starter) -> None:
+    assert len(starter.said.splitlines()) <= 24
+
+
+def test_pages_of_a_starter_are_short_and_name_this_version() -> None:
+    pages = {
+        name: (ROOT / FOLDER / name).read_text("utf-8") for name in ("README.md", "CHANGELOG.md")
+    }
+    assert len(pages["README.md"].split()) <= 250
+    (version,) = re.findall(r'(?m)^version = "(.*)"$', (ROOT / "pyproject.toml").read_text())
+    assert f"the template's version {version}." in pages["CHANGELOG.md"]
