@@ -127,7 +127,7 @@ def test_a_uv_of_another_version_is_not_used(clone: Clone) -> None:
     assert "--require-hashes --requirement requirements/uv.txt --target" in fetch
     assert sync.startswith(f"{clone.folder}/.venv-uv/{UV}/bin/uv pip sync ")
     assert f"Fetch uv {UV}" in said
-    clone.install(".venv-moto/moto")
+    clone.install(".venv-checkov/checkov")
     assert [call.split()[1] for call in clone.calls()] == ["pip"]
 
 
