@@ -89,8 +89,11 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
 
 
 @pytest.fixture
-def rotation(database: Database, mount: Mount) -> Iterator[Rotation]:
+def rotation(
+    database: Database, mount: Mount, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Rotation]:
     """Return a rotation of the server's two roles, which then are as they were."""
+    monkeypatch.setattr("keeper.rotation.GRACE_SECONDS", 0)
     yield Rotation(database, mount)
     restore(database)
 

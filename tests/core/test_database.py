@@ -232,8 +232,8 @@ def test_a_failed_login_without_a_newer_generation_fails_at_once(
 ) -> None:
     service = serve(check_seconds=3600, pool={"poolclass": NullPool})
     rotation.rotate()
-    rotation.mount.write({"DATABASE_PASSWORD": WRONG})
     rotation.lock_out()
+    rotation.mount.write({"DATABASE_PASSWORD": WRONG})
     with pytest.raises(sqlalchemy.exc.OperationalError):
         service.role()
     # its own login, and that of the generation which was refused, too
@@ -400,8 +400,8 @@ def test_a_trial_login_takes_the_place_of_an_idle_connection(
     service.database._close_idle(service.store.current(), most=3)  # empty places are no connection
     with hold(service, 6):
         pass
-    rotation.database.execute("ALTER DATABASE flask_app CONNECTION LIMIT 6")
     rotation.rotate()
+    rotation.database.execute("ALTER DATABASE flask_app CONNECTION LIMIT 6")
     assert service.role() == rotation.role()
     assert service.failures == ["login"]  # the trial's first, before it had a place
     assert service.rejected == []
@@ -410,13 +410,16 @@ def test_a_trial_login_takes_the_place_of_an_idle_connection(
         pass  # each place can be had again
 
 
-@pytest.mark.usefixtures("nine_connections")
 def test_a_trial_login_without_a_place_says_so(
-    serve: Callable[..., Service], rotation: Rotation, wait_for: Callable[..., None]
+    serve: Callable[..., Service],
+    rotation: Rotation,
+    wait_for: Callable[..., None],
+    request: pytest.FixtureRequest,
 ) -> None:
     service = serve()
     with hold(service, 9):
         rotation.rotate()
+        request.getfixturevalue("nine_connections")
         service.store.current()
     (error,) = service.rejected
     assert error.reason.startswith("can't be used, the database has no connection left: ")

@@ -90,7 +90,10 @@ def pooler(
 
 
 @pytest.fixture
-def rotation(server: OwnServer, mount: Mount) -> Iterator[Rotation]:
+def rotation(
+    server: OwnServer, mount: Mount, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Rotation]:
+    monkeypatch.setattr("keeper.rotation.GRACE_SECONDS", 0)
     yield Rotation(server.database, mount)
     restore(server.database)
 
@@ -127,9 +130,12 @@ def test_a_rotation_through_it_fails_no_query(
     database = connect()
     with Load(database) as load:
         for _ in range(ROTATIONS):
-            adopted_at = database._store.adopted_at
             rotation.rotate()
-            wait_for(lambda then=adopted_at: database._store.adopted_at != then, "the adoption")
+            new, store = rotation.role(), database._store
+            wait_for(
+                lambda new=new, store=store: store.current()["DATABASE_USERNAME"].reveal() == new,
+                "the adoption",
+            )
             # each thread has returned what it had by then; PgBouncer keeps its own sessions
             wait_for(load.turn(), "queries of every thread")
             rotation.lock_out()

@@ -44,10 +44,9 @@ def test_no_query_fails_while_the_roles_alternate(
     service = ServiceDatabase(settings, store, lambda: failed_logins.append("login"), POOLS[pool])
     with Load(service) as load:
         for _ in range(1 if stale else ROTATIONS):
-            adopted_at = store.adopted_at
             rotation.rotate()
             if not stale:
-                wait_until_left(rotation, store, adopted_at, load, wait_for)
+                wait_until_left(rotation, store, load, wait_for)
             rotation.lock_out()
             for _ in range(2):
                 wait_for(load.turn(), "queries of every thread")
@@ -76,11 +75,11 @@ def test_no_query_fails_while_one_generation_follows_the_other(
 def wait_until_left(
     rotation: Rotation,
     store: SecretStore,
-    adopted_at: float,
     load: Load,
     wait_for: Callable[..., None],
 ) -> None:
     """Wait until nobody has a session of the old role, nor its password in hand."""
-    wait_for(lambda: store.adopted_at != adopted_at, "the new generation")
+    role = rotation.role()
+    wait_for(lambda: store.current()["DATABASE_USERNAME"].reveal() == role, "the new login")
     wait_for(load.turn(), "a query of every thread")
     wait_for(lambda: rotation.sessions() == 0, "the end of the old sessions")
