@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from tools.resource import READ, RESOURCE
+
 THREADS = 12
 #: Of all threads together: what two cores answer while nothing else is done.
 PER_SECOND = 60
@@ -57,8 +59,8 @@ class Load:
     failures: list[Failure] = field(default_factory=list)
     lost_sessions: list[Failure] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
-    #: Those that were taken.
-    notes: set[str] = field(default_factory=set)
+    #: The texts that were taken.
+    written: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._stop = threading.Event()
@@ -107,9 +109,9 @@ class Load:
         """Return how often each user was seen to come back."""
         return [session.visits for session in self._sessions]
 
-    def lost_notes(self) -> set[str]:
-        """Return the notes that were taken and are not there any more."""
-        return self.notes - set(self._all_notes())
+    def lost(self) -> set[str]:
+        """Return the texts that were taken and are not there any more."""
+        return self.written - set(self._all()) if RESOURCE else set()
 
     def check(self) -> None:
         """See that there was load, and that nobody noticed anything.
@@ -128,15 +130,17 @@ class Load:
         """
         if first := self.failures[:3] or self.lost_sessions[:3]:
             raise Noticed(f"{self.summary()}, the first: {first}")
-        if len(self.notes) <= 10:
-            raise Noticed(f"{len(self.notes)} notes are no load: {self.summary()}")
-        if lost := self.lost_notes():
-            raise Noticed(f"{len(lost)} notes were lost: {self.summary()}")
+        if RESOURCE and len(self.written) <= 10:
+            raise Noticed(f"{len(self.written)} texts are no load: {self.summary()}")
+        if lost := self.lost():
+            raise Noticed(f"{len(lost)} texts were lost: {self.summary()}")
 
     def _user(self, number: int) -> None:
-        """Go round: a page with the session, a list, a note; at the same pace all the time."""
+        """Go round: a page with the session, a list, a new text; at the same pace all the time."""
         session = self._sessions[number]
-        steps: list[Callable[[], None]] = [session.visit, self._read, session.visit, self._write]
+        steps: list[Callable[[], None]] = [session.visit]
+        if RESOURCE:
+            steps += [self._read, session.visit, self._write]
         pause = THREADS / self.pace
         due = time.monotonic() + pause * number / THREADS
         turn = number
@@ -146,12 +150,12 @@ class Load:
             due += pause
 
     def _read(self) -> None:
-        self.request("GET", "/api/notes?limit=20")
+        self.request("GET", READ)
 
     def _write(self) -> None:
         text = f"load {uuid.uuid4()}"
-        if self.request("POST", "/api/notes", json.dumps({"text": text})):
-            self.notes.add(text)
+        if RESOURCE and self.request("POST", RESOURCE.path, json.dumps(RESOURCE.body(text))):
+            self.written.add(text)
 
     def request(
         self, method: str, path: str, body: str = "", cookie: str = ""
@@ -176,17 +180,14 @@ class Load:
         self.failures.append(Failure(began, time.time(), f"{method} {path}", reason))
         return None
 
-    def _all_notes(self) -> Iterator[str]:
-        before = ""
-        while True:
-            answer = self.request("GET", f"/api/notes?limit=100{before}")
+    def _all(self) -> Iterator[str]:
+        path = READ
+        while RESOURCE and path:
+            answer = self.request("GET", path)
             if not answer:
-                raise Noticed(f"the notes can't be read: {self.failures[-1]}")
-            notes = json.loads(answer[0])["notes"]
-            yield from (note["text"] for note in notes)
-            if len(notes) < 100:
-                return
-            before = f"&before={notes[-1]['id']}"
+                raise Noticed(f"{path} can't be read: {self.summary()}")
+            texts, path = RESOURCE.listed(json.loads(answer[0]))
+            yield from texts
 
 
 class Session:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tools.cluster.client import Cluster
 from tools.poll import poll
+from tools.resource import READ, RESOURCE
 
 #: How long each may take until the service has noticed, and until it is well again, in seconds.
 LIMIT = 90
@@ -20,11 +21,14 @@ REFUSED = 'secrets_reloads_total{result="rejected"}'
 
 #: Requests that are refused, each with the status of the answer.
 REFUSALS: list[tuple[int, str, str, object]] = [
-    (400, "POST", "/api/notes", {"text": 1}),
     (404, "GET", "/env", None),
-    (405, "PUT", "/api/notes", None),
-    (413, "POST", "/api/notes", {"text": "x" * 20_000}),
+    (405, "PUT", "/", None),
 ]
+if RESOURCE:
+    REFUSALS += [
+        (400, "POST", RESOURCE.path, RESOURCE.rejected),
+        (413, "POST", RESOURCE.path, RESOURCE.body("x" * 20_000)),
+    ]
 
 #: Sends a signal to processes of a pod: its `sandbox`, its containers' `first` ones, or those that
 #: these have `started`.
@@ -67,14 +71,17 @@ def every_one(cluster: Cluster, remember: Callable[[], None]) -> dict[str, bytes
         f"{status} to {method} {path}": _until_answer(cluster, status, method, path, body)
         for status, method, path, body in REFUSALS
     }
-    cluster.sql("ALTER TABLE notes RENAME TO notes_away")
-    try:
-        answers["500"] = _until_answer(cluster, 500)
-    finally:
-        cluster.sql("ALTER TABLE notes_away RENAME TO notes")
+    if RESOURCE:
+        table = RESOURCE.table
+        cluster.sql(f"ALTER TABLE {table} RENAME TO {table}_away")
+        try:
+            answers["500"] = _until_answer(cluster, 500)
+        finally:
+            cluster.sql(f"ALTER TABLE {table}_away RENAME TO {table}")
     # as when the node restarts: the init container runs again, and the kubelet removes its log
     send_signal(cluster, cluster.pods("database")[0], "sandbox", "KILL")
-    answers["503"] = _until_answer(cluster, 503)
+    if RESOURCE:
+        answers["503"] = _until_answer(cluster, 503)
     cluster.wait_until_ready()
     return answers
 
@@ -130,7 +137,7 @@ def _until_answer(
     cluster: Cluster,
     status: int,
     method: str = "GET",
-    path: str = "/api/notes",
+    path: str = READ,
     body: object = None,
 ) -> bytes:
     """Ask until the answer has this status, and return its headers and its body."""

@@ -32,6 +32,7 @@ from tests.promtool import Rule, needs_promtool
 from tools.cluster.client import Cluster
 from tools.cluster.job import Job, start
 from tools.leakscan.needles import Needles
+from tools.resource import READ
 
 pytestmark = needs_promtool
 
@@ -250,13 +251,13 @@ def test_a_pod_can_not_read_what_another_has(
 
 
 def fail_everywhere(cluster: Cluster) -> None:
-    """Ask for notes until every pod failed to open a connection."""
+    """Read until every pod failed to open a connection."""
     metric = LOGIN_FAILURES
     before = {pod: cluster.metric(pod, metric) for pod in cluster.pods("service")}
 
     def have_failed() -> bool:
         with suppress(urllib.error.HTTPError):
-            cluster.request("/api/notes")
+            cluster.request(READ)
         return all(cluster.metric(pod, metric) > count for pod, count in before.items())
 
     wait_until(have_failed, "every pod without a connection")
@@ -267,8 +268,9 @@ AUTHORITY_IS_ANOTHER, DATABASE_IS_AWAY = 0, 1
 
 
 def are_read(shown: str) -> bool:
-    """Tell whether it shows notes, and the failures that two pods have counted."""
-    return '"notes":' in shown and len(told(shown, LOGIN_FAILURES)) == 2
+    """Tell whether it shows the page, and the failures that two pods have counted."""
+    is_known = 'id="now"' in shown and "The database does not tell" not in shown
+    return is_known and len(told(shown, LOGIN_FAILURES)) == 2
 
 
 def test_the_database_is_away(cluster: Cluster, history: History, follow: Follow) -> None:
@@ -355,7 +357,7 @@ def lose_everywhere(cluster: Cluster) -> None:
     def have_lost() -> bool:
         end_sessions(cluster)
         with suppress(urllib.error.HTTPError):
-            cluster.request("/api/notes")
+            cluster.request(READ)
         return all(cluster.metric(pod, BROKEN) > count for pod, count in before.items())
 
     wait_until(have_lost, "the loss of every connection")
@@ -463,7 +465,7 @@ def test_certificates_near_their_end(cluster: Cluster, history: History, follow:
         assert ended(shown) == expires_at(short[second])
         assert "authority seen" in section.do()
         section.over(lambda shown: min(told(shown, second).values()) > expires_at(good[second]))
-    cluster.request("/api/notes")  # which trusts the page's copy alone
+    cluster.request(READ)  # which trusts the page's copy alone
     history.well(OVER)
     later = start(cluster, "run", SESSION_LIFETIME_SECONDS="1")
     assert later.succeeds(), later.log()

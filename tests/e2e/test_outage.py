@@ -17,6 +17,7 @@ from tools.cluster.checks import login, restarts
 from tools.cluster.client import Cluster
 from tools.cluster.job import start
 from tools.load import BESIDE_OTHERS, Load
+from tools.resource import RESOURCE
 
 #: How long the database is silent, in seconds.
 SILENCE = 60
@@ -52,6 +53,7 @@ def cut_off(cluster: Cluster) -> Iterator[None]:
             cluster.node("iptables", "--wait", "-D", *rule)
 
 
+@pytest.mark.skipif(not RESOURCE, reason="there is no tests/e2e/resource.py")
 @pytest.mark.parametrize("silence", [frozen, cut_off])
 def test_a_silent_database_costs_answers_and_nothing_else(
     cluster: Cluster, silence: Callable[[Cluster], Iterator[None]]
@@ -75,7 +77,7 @@ def test_a_silent_database_costs_answers_and_nothing_else(
     assert max(failure.began for failure in failed) < back + BACK
     assert max(failure.ended - failure.began for failure in failed) < ANSWER
     assert load.lost_sessions == []
-    assert len(load.notes) > 10
-    assert load.lost_notes() == set()
+    assert len(load.written) > 10
+    assert load.lost() == set()
     assert restarts(cluster, "service", "database") == before
     assert login(cluster, replaced) == "refused"

@@ -333,7 +333,7 @@ def test_the_database_restarts_between_two_steps(cluster: Cluster, logged: str) 
     assert restarts(cluster, "service") == pods
     assert load.per_second > BESIDE_OTHERS / 3
     assert load.lost_sessions == []
-    assert load.lost_notes() == set()
+    assert load.lost() == set()
 
 
 #: In the mount namespace of one container. It does not need a mount program, which an image may

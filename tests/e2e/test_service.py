@@ -1,4 +1,4 @@
-"""The deployed service answers over HTTPS, keeps its notes, and follows its Secret."""
+"""The deployed service answers over HTTPS, keeps what was written, and follows its Secret."""
 
 from __future__ import annotations
 
@@ -11,10 +11,19 @@ import pytest
 
 from tools.cluster.client import ROOT, Cluster
 from tools.poll import poll
+from tools.resource import READ, RESOURCE
+
+needs_resource = pytest.mark.skipif(not RESOURCE, reason="there is no tests/e2e/resource.py")
+
+
+def write(cluster: Cluster, text: str) -> None:
+    assert RESOURCE
+    cluster.request(RESOURCE.path, "POST", RESOURCE.body(text))
 
 
 def texts(cluster: Cluster) -> list[str]:
-    return [note["text"] for note in cluster.request("/api/notes")["notes"]]
+    assert RESOURCE
+    return RESOURCE.listed(cluster.request(RESOURCE.listing))[0]
 
 
 @pytest.mark.smoke
@@ -24,10 +33,11 @@ def test_https_verifies_against_the_releases_ca_and_no_other(cluster: Cluster) -
         cluster.request("/readyz", verify=False)
 
 
+@needs_resource
 @pytest.mark.parametrize("component", ["service", "database"])
-def test_a_note_comes_back_after_its_pod_is_deleted(cluster: Cluster, component: str) -> None:
+def test_a_text_comes_back_after_its_pod_is_deleted(cluster: Cluster, component: str) -> None:
     text = f"kept over a deleted {component} pod, {uuid.uuid4()}"
-    cluster.request("/api/notes", "POST", {"text": text})
+    write(cluster, text)
     before = cluster.pods(component)
     cluster.kubectl("delete", "pod", *before, "--wait")
     cluster.wait_until_ready()
@@ -36,9 +46,10 @@ def test_a_note_comes_back_after_its_pod_is_deleted(cluster: Cluster, component:
     assert text in texts(cluster)
 
 
-def test_deploying_again_keeps_every_secret_every_note_and_every_pod(cluster: Cluster) -> None:
+@needs_resource
+def test_deploying_again_keeps_every_secret_every_text_and_every_pod(cluster: Cluster) -> None:
     text = f"kept over a second deploy, {uuid.uuid4()}"
-    cluster.request("/api/notes", "POST", {"text": text})
+    write(cluster, text)
 
     def state() -> dict[str, list[object]]:
         secrets = cluster.objects("secrets", "app.kubernetes.io/instance=flask-app")
@@ -94,7 +105,7 @@ def test_a_password_that_the_database_refuses_is_not_taken(cluster: Cluster) -> 
     try:
 
         def looked_at_by_all() -> bool:
-            cluster.request("/api/notes")
+            cluster.request(READ)
             return all(cluster.metric(pod, refused) for pod in pods)
 
         poll(looked_at_by_all, "every pod looks at the new password", 40, 0.5)
@@ -107,7 +118,7 @@ def test_a_password_that_the_database_refuses_is_not_taken(cluster: Cluster) -> 
         good = {"DATABASE_PASSWORD": password.reveal(), "GENERATION": str(generation + 2)}
         cluster.change_secret("flask-app-secrets", good)
     wait_for_generation(cluster, pods, generation + 2, 120)
-    cluster.request("/api/notes")
+    cluster.request(READ)
 
 
 CONNECT = """

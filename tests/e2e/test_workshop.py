@@ -22,6 +22,7 @@ from tests.pages import Walk
 from tests.workshop import Lab, here, lab, missing
 from tools.cluster.client import ROOT, SUSPENDED, Cluster
 from tools.poll import poll
+from tools.resource import RESOURCE
 
 README = Walk("docs/workshop/README.md")
 LABS = [
@@ -179,4 +180,5 @@ def test_a_lab_goes_as_its_page_says(
     assert objects(cluster) == known
     (release,) = json.loads(cluster.run("helm", "list", "--output", "json", "-n", "flask-app"))
     assert release["revision"] == "1"
-    assert cluster.request("/api/notes")["notes"] == []
+    if RESOURCE:
+        assert RESOURCE.listed(cluster.request(RESOURCE.listing)) == ([], "")

@@ -20,6 +20,7 @@ from urllib.parse import urlencode
 from secret_files import Secret
 from tools.poll import poll
 from tools.problem import Problem
+from tools.resource import READ
 
 ROOT = Path(__file__).parents[2]
 NAMESPACE = "flask-app"
@@ -283,7 +284,7 @@ class Cluster:
 
         def answers() -> bool:
             try:
-                self.request("/api/notes")
+                self.request(READ)
             except OSError:
                 return False
             return True
@@ -304,7 +305,9 @@ class Cluster:
         context = ssl.create_default_context(cafile=trusted)
         https = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context))
         with https.open(request, timeout=10) as answer:
-            return json.loads(answer.read() or "null")
+            text = answer.read()
+            is_json = answer.headers.get_content_type() == "application/json"
+            return json.loads(text) if is_json else text.decode()
 
     def metric(self, pod: str, name: str) -> float:
         """Return a metric of one pod, scraped through the API server.

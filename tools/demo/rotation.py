@@ -10,6 +10,7 @@ from tools.cluster.client import Cluster
 from tools.cluster.job import start
 from tools.leakscan.reader import reader
 from tools.load import Load
+from tools.resource import RESOURCE
 
 from .stage import NotAsTold, Stage
 
@@ -31,8 +32,8 @@ MEANING = {
     "rotated": "the Secret says that all is done",
 }
 
-#: Notes of the load, by their text.
-REMOVE = "DELETE FROM notes WHERE text ~ '^load [0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'"
+#: What the load wrote, by its text.
+WRITTEN = "^load [0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 
 
 def rotate_under_load(stage: Stage, cluster: Cluster) -> list[Secret]:
@@ -49,11 +50,13 @@ def rotate_under_load(stage: Stage, cluster: Cluster) -> list[Secret]:
             _rotate(stage, cluster)
             time.sleep(AROUND)
         with stage.progress.step("see what became of it"):
-            lost = load.lost_notes()
+            lost = load.lost()
             old, new = login(cluster, before), login(cluster, cluster.secret("flask-app-secrets"))
     finally:
-        with stage.progress.step("remove the notes of the load"):
-            cluster.sql(REMOVE)
+        if RESOURCE:
+            with stage.progress.step("remove what the load wrote"):
+                where = f"{RESOURCE.column} ~ '{WRITTEN}'"
+                cluster.sql(f"DELETE FROM {RESOURCE.table} WHERE {where}")
     restarted = restarts(cluster, "service", "database") != pods
     _tell_figures(stage, load, len(lost), restarted, old)
     check(load, lost, restarted, old, new)
@@ -75,7 +78,7 @@ def _rotate(stage: Stage, cluster: Cluster) -> None:
     stage.say(
         "The keeper, a Job in the cluster, replaces the session key, the database's password and",
         "the certificates. On the page, the steps go by: each pod's generation changes twice, the",
-        "database role once, and the notes of the load go on coming in.",
+        "database role once, and the requests of the load go on.",
     )
     stage.say()
     with stage.progress.step("the rotation"):
@@ -94,7 +97,7 @@ def _tell_figures(stage: Stage, load: Load, lost: int, restarted: bool, old: str
         "requests answered": f"{len(load.seconds)}, {load.per_second:.0f} a second",
         "requests failed": len(load.failures),
         "sessions lost": len(load.lost_sessions),
-        "notes lost": lost,
+        "texts lost": lost,
         "pods restarted": "some" if restarted else "none",
         "the old login": old,
     }
@@ -110,7 +113,7 @@ def check(load: Load, lost: set[str], restarted: bool, old: str, new: str) -> No
     """
     if load.failures or load.lost_sessions or lost:
         first = [*load.failures, *load.lost_sessions][:1]
-        raise NotAsTold(f"somebody noticed the rotation: {first or f'{len(lost)} notes are gone'}")
+        raise NotAsTold(f"somebody noticed the rotation: {first or f'{len(lost)} texts are gone'}")
     if len(load.seconds) < LEAST:
         raise NotAsTold(f"{len(load.seconds)} requests are no load: is this machine very busy?")
     if restarted:

@@ -79,15 +79,15 @@ ODD: Final[tuple[Odd, ...]] = (
 )
 
 #: What is answered, each of it: a path and a status.
-ANSWERED: Final = (("/status", b"200"), ("/api/notes", b"400"), ("/env", b"404"))
+ANSWERED: Final = (("/status", b"200"), ("/", b"405"), ("/env", b"404"))
 
 #: What is no HTTP at all, or breaks its rules.
 MALFORMED: Final = (
     b"GARBAGE\r\n\r\n",
     b"GET / HTTP/9.9\r\n\r\n",
-    b"GET /api/notes HTTP/1.1\r\nHost: localhost\r\nBad Header: \x00\r\n\r\n",
-    b"POST /api/notes HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
-    b"POST /api/notes HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
+    b"GET /malformed HTTP/1.1\r\nHost: localhost\r\nBad Header: \x00\r\n\r\n",
+    b"POST /malformed HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+    b"POST /malformed HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
     b"Content-Type: application/json\r\n\r\nZZ\r\n",
     b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 70_000 + b"\r\n\r\n",
@@ -100,9 +100,9 @@ def answers(target: Target) -> Reading:
     rules = json.loads(target.cluster.python(ROUTES))
     if "/status" not in rules:
         raise Unreadable("the service does not tell its routes")
-    # an id that no note has
+    # an id that nothing has
     paths = [re.sub("<int:[a-z_]+>", str(2**63 - 1), rule) for rule in rules]
-    paths = [re.sub("<path:[a-z_]+>", "notes.js", path) for path in paths]
+    paths = [re.sub("<path:[a-z_]+>", "style.css", path) for path in paths]
     requests = [*product(paths, METHODS, ODD), *product(ELSEWHERE, METHODS, ODD[:2])]
     yield from _answers(target.cluster, requests)
     refused = False

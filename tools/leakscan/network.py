@@ -40,7 +40,7 @@ def interface(name):
     return heard
 
 heard = [interface(name) for _, name in socket.if_nameindex() if name != "lo"]
-requests = ("GET /", "GET /api/notes", "POST /api/notes")
+requests = ("GET /", "GET /status", "POST /status")
 asked = [ThreadPoolExecutor().submit(ask, line) for line in requests]
 print("ready", flush=True)
 until, listening, found = time.monotonic() + 60, [sys.stdin, *heard], []

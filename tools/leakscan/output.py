@@ -191,10 +191,10 @@ def log(target: Target, pod: Pod, container: str, previous: bool) -> Iterator[by
 
 def _ask(target: Target) -> str:
     """Make a request, and return what the service's log has of it alone."""
-    marker = f"/api/notes/leak-scan-{secrets.token_hex(8)}"
+    marker = f"/leak-scan-{secrets.token_hex(8)}"
     service = f"services/https:{target.cluster.fullname}:8443"
     path = f"/api/v1/namespaces/{target.cluster.namespace}/{service}/proxy{marker}"
-    # there is no such note
+    # there is no such page
     target.cluster.kubectl("get", "--raw", path, check=False)
     labels = "app.kubernetes.io/component=service"
     selector = f"app.kubernetes.io/instance={target.cluster.fullname},{labels}"

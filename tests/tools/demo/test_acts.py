@@ -162,7 +162,7 @@ FAILURE = Failure(0, 1, "GET /", "500 something")
     [
         ([FAILURE], [], set(), 1000, False, "refused", "somebody noticed the rotation"),
         ([], [FAILURE], set(), 1000, False, "refused", "somebody noticed the rotation"),
-        ([], [], {"a note"}, 1000, False, "refused", "1 notes are gone"),
+        ([], [], {"a note"}, 1000, False, "refused", "1 texts are gone"),
         ([], [], set(), 10, False, "refused", "10 requests are no load"),
         ([], [], set(), 1000, True, "refused", "a pod was restarted"),
         ([], [], set(), 1000, False, "let in", "the old login is let in"),
