@@ -312,6 +312,7 @@ def add_deployment(clone: Path) -> None:
               labels:
                 {{- include "NAME.labels" $component | nindent 8 }}
             spec:
+              serviceAccountName: {{ include "NAME.serviceAccountName" . | quote }}
               {{- include "NAME.pod" $pod | nindent 6 }}
               containers:
                 - name: mailer
