@@ -196,9 +196,8 @@ class OwnServer(Postgres):
 
     def _of_service(self) -> list[tuple[int, int]]:
         """Return the process id and the client's port of each session of the service."""
-        return self.execute(
-            "SELECT pid, client_port FROM pg_stat_activity WHERE application_name = 'flask-app'"
-        )
+        sessions = "SELECT pid, client_port FROM pg_stat_activity"
+        return self.execute(f"{sessions} WHERE application_name = 'flask-app'")
 
 
 @contextmanager
