@@ -11,7 +11,7 @@ from typing import Final
 
 from tests.git import ENVIRONMENT
 
-_LINK: Final = re.compile(r"\]\(([^)\s#]+)[^)\s]*\)")
+_LINK: Final = re.compile(r"\]\(([^)\s]+)\)")
 
 
 def tracked(root: Path) -> list[str]:
@@ -82,5 +82,20 @@ def _lines(path: Path) -> list[str]:
 def _dead_links(root: Path, page: str, line: str) -> Iterator[str]:
     if page.endswith(".md"):
         for link in _LINK.findall(line):
-            if "://" not in link and not (root / page).parent.joinpath(link).exists():
+            if "://" not in link and not leads_somewhere(root / page, link):
                 yield link
+
+
+def leads_somewhere(page: Path, link: str) -> bool:
+    """Return whether what a page links to is there, and the heading, where one is named."""
+    path, _, anchor = link.partition("#")
+    target = page.parent / path if path else page
+    return target.exists() and (not anchor or anchor in _anchors(target))
+
+
+def _anchors(page: Path) -> set[str]:
+    """Return what GitHub makes of the page's headings, and the anchors that stand in it."""
+    text = page.read_text("utf-8")
+    headings = re.findall(r"(?m)^#+ (.*)$", text)
+    made = {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
+    return made | set(re.findall(r'<a (?:id|name)="([^"]+)"', text))

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from tests.pages import PAGES, ROOT
+from tests.template.mentions import leads_somewhere
 from tools.doctor import lines
-
-
-def anchors(page: Path) -> set[str]:
-    """Return what GitHub makes of the page's headings, and the anchors that stand in it."""
-    text = page.read_text("utf-8")
-    headings = re.findall(r"(?m)^#+ (.*)$", text)
-    made = {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
-    return made | set(re.findall(r'<a (?:id|name)="([^"]+)"', text))
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -25,13 +17,7 @@ def test_every_link_leads_somewhere(name: str) -> None:
     links = re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8"))
     inside = [link for link in links if "://" not in link]
     assert inside or page.name == "benchmarks.md"
-    missing = []
-    for link in inside:
-        path, _, anchor = link.partition("#")
-        target = page.parent / path if path else page
-        if not target.exists() or (anchor and anchor not in anchors(target)):
-            missing.append(link)
-    assert missing == []
+    assert [link for link in inside if not leads_somewhere(page, link)] == []
 
 
 @pytest.mark.parametrize("name", ["docker", "kind", "kubectl", "helm"])

@@ -405,7 +405,9 @@ def test_mention_of_what_is_not_there_is_found(tmp_path: Path) -> None:
         assert dead(starter, template) == [f"code.py:1: {name}"]
     (starter / "code.py").write_text("\n")
     (starter / "README.md").write_text("See [it](docs/claims.md#it).\n")
-    assert dead(starter, template) == ["README.md:1: docs/claims.md"]
+    assert dead(starter, template) == ["README.md:1: docs/claims.md#it"]
+    (starter / "README.md").write_text("# It\n\nSee [it](LICENSE), [it](#it), [that](#that).\n")
+    assert dead(starter, template) == ["README.md:3: #that"]
     (starter / "README.md").write_text("See [it](LICENSE).\n")
     for name in ("reclaims.md", "make pictures", "labs.toolbox"):
         (starter / "code.py").write_text(f"# as in {name}\n")
