@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.chart.conftest import EXISTING, ISSUED, Object, Render, secret_volumes
+from tests.chart.conftest import EXISTING, ISSUED, Object, Render
 
 TEMPLATE = "certificates.yaml"
 
@@ -56,31 +56,6 @@ def test_the_authority_outlives_what_it_signs(render: Render) -> None:
     assert hours == [87600, 2160]
 
 
-def test_an_issuer_can_be_named(render: Render) -> None:
-    issuer = {"name": "letsencrypt", "kind": "ClusterIssuer", "group": "example.org"}
-    tls = {"source": "cert-manager", "certManager": {"issuerRef": issuer}}
-    rendered = render(tls=tls)
-    assert rendered.names(TEMPLATE) == ["Certificate/flask-app"]
-    assert rendered.one("Certificate")["spec"]["issuerRef"] == issuer
-
-
-def test_an_issuer_is_by_default_one_of_the_namespace(render: Render) -> None:
-    found = issued(render, {"issuerRef": {"name": "ours"}})
-    assert found["issuerRef"] == {"name": "ours", "kind": "Issuer", "group": "cert-manager.io"}
-
-
-def test_the_names_are_those_of_the_service(render: Render) -> None:
-    found = issued(render)
-    assert found["dnsNames"] == [
-        "flask-app",
-        "flask-app.shop",
-        "flask-app.shop.svc",
-        "flask-app.shop.svc.cluster.local",
-        "localhost",
-    ]
-    assert found["ipAddresses"] == ["127.0.0.1"]
-
-
 def test_names_and_addresses_are_told_apart(render: Render) -> None:
     names = ["shop.example.org", "*.shop.example.org", "192.0.2.7", "2001:db8::7", "1.example.org"]
     found = issued(render, {"inClusterNames": False}, extraNames=names)
@@ -100,12 +75,6 @@ def test_it_is_a_servers_certificate_with_a_new_key_each_time(render: Render) ->
     found = issued(render)
     assert found["usages"] == ["digital signature", "server auth"]
     assert found["privateKey"]["rotationPolicy"] == "Always"
-
-
-def test_it_goes_where_the_pods_look_for_it(render: Render) -> None:
-    rendered = render(**ISSUED)
-    volume = secret_volumes(rendered.pods()["Deployment/flask-app"])["tls"]
-    assert volume["secretName"] == issued(render)["secretName"]
 
 
 def test_its_secrets_are_none_of_helms(render: Render) -> None:

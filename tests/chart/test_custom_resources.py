@@ -107,11 +107,6 @@ def test_the_variants_have_each_kind(render: Render) -> None:
     assert {kind for _, kind in seen(render)} == CUSTOM_KINDS
 
 
-def test_only_the_gateways_kinds_may_lack_a_definition() -> None:
-    assert {"BackendTLSPolicy", "HTTPRoute"} == MAY_LACK
-    assert len(CUSTOM_KINDS - MAY_LACK) == 8
-
-
 @needs_definitions
 def test_every_other_kind_has_a_definition(render: Render, definitions: Definitions) -> None:
     without = {kind for api, kind in seen(render) if (api, kind) not in definitions}

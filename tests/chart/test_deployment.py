@@ -18,7 +18,6 @@ from tests.chart.conftest import (
     FOLDER,
     ISSUED,
     OWN_DATABASE,
-    VARIANTS,
     Object,
     Render,
     environment,
@@ -28,7 +27,6 @@ from tests.chart.conftest import (
 )
 
 TEMPLATE = "deployment.yaml"
-VERSION = yaml.safe_load((FOLDER / "Chart.yaml").read_text())["appVersion"]
 BY_ENVIRONMENT = {"secrets": {"inject": "env"}}
 PUBLIC = {
     "postgresql": {"enabled": False},
@@ -67,10 +65,6 @@ def test_there_are_two_pods_unless_somebody_says(render: Render) -> None:
     assert render(replicas=0).one("Deployment")["spec"]["replicas"] == 0
 
 
-def test_the_autoscaler_alone_decides_how_many_there_are(render: Render) -> None:
-    assert "replicas" not in render(autoscaling={"enabled": True}).one("Deployment")["spec"]
-
-
 def test_no_pod_goes_before_a_new_one_is_ready(render: Render) -> None:
     strategy = render().one("Deployment")["spec"]["strategy"]
     assert strategy == {
@@ -79,48 +73,11 @@ def test_no_pod_goes_before_a_new_one_is_ready(render: Render) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("image", "expected"),
-    [
-        ({}, f"flask-app:{VERSION}"),
-        ({"tag": "1.2.3"}, "flask-app:1.2.3"),
-        # a digest says which one it is: the version would only mislead
-        ({"digest": "sha256:" + "0" * 64}, "flask-app@sha256:" + "0" * 64),
-        ({"tag": "1", "digest": "sha256:" + "0" * 64}, "flask-app:1@sha256:" + "0" * 64),
-        ({"repository": "registry:5000/shop"}, f"registry:5000/shop:{VERSION}"),
-    ],
-)
-def test_the_image_is_that_of_the_version(
-    render: Render, image: dict[str, str], expected: str
-) -> None:
-    assert container(render, image=image)["image"] == expected
-
-
-def test_the_user_is_the_platforms_choice_where_none_is_named(render: Render) -> None:
-    user = {"runAsUser": None, "runAsGroup": None, "fsGroup": None}
-    security = pod_of(render(securityContext=user).one("Deployment"))["securityContext"]
-    assert set(security) == {"runAsNonRoot", "seccompProfile"}
-
-
 def test_pods_are_spread_over_nodes(render: Render) -> None:
     deployment = render().one("Deployment")
     (constraint,) = pod_of(deployment)["topologySpreadConstraints"]
     assert constraint["topologyKey"] == "kubernetes.io/hostname"
     assert constraint["labelSelector"] == deployment["spec"]["selector"]
-
-
-def test_a_spread_with_a_selector_keeps_it(render: Render) -> None:
-    own = {
-        "maxSkew": 1,
-        "topologyKey": "zone",
-        "whenUnsatisfiable": "DoNotSchedule",
-        "labelSelector": {"matchLabels": {"tier": "web"}},
-    }
-    deployment = render(topologySpreadConstraints=[own]).one("Deployment")
-    assert pod_of(deployment)["topologySpreadConstraints"] == [own]
-    assert "topologySpreadConstraints" not in pod_of(
-        render(topologySpreadConstraints=[]).one("Deployment")
-    )
 
 
 def test_probes_ask_the_management_port(render: Render) -> None:
@@ -309,13 +266,6 @@ def test_secrets_do_not_come_in_both_ways(render: Render) -> None:
     }
 
 
-@pytest.mark.parametrize("name", sorted(set(VARIANTS) - {"env", "external-database"}))
-def test_secrets_are_no_variables_otherwise(render: Render, name: str) -> None:
-    found = container(render, **VARIANTS[name])
-    assert environment(found)["SECRETS_FROM"] == "files"
-    assert "secretKeyRef" not in str(found)
-
-
 @pytest.mark.parametrize(
     ("values", "secret"),
     [({}, "flask-app-tls"), (ISSUED, "flask-app-tls-issued"), (EXISTING, "shop-tls")],
@@ -347,32 +297,6 @@ def test_the_service_verifies_the_database(render: Render, variant: dict[str, An
     assert variables["DATABASE_SSLMODE"] == expected
     assert expected.startswith("verify-")
     assert variables["DATABASE_CA_FILE"]
-
-
-def test_the_database_is_the_releases(render: Render) -> None:
-    variables = environment(container(render))
-    assert variables["DATABASE_HOST"] == "flask-app-database.shop.svc"
-    assert variables["DATABASE_PORT"] == "5432"
-
-
-def test_a_database_of_ones_own_is_verified_with_a_config_map(render: Render) -> None:
-    pod = pod_of(render(**OWN_DATABASE).one("Deployment"))
-    (volume,) = (one for one in pod["volumes"] if one["name"] == "database-ca")
-    assert volume["configMap"] == {
-        "name": "db-ca",
-        "items": [{"key": "ca.crt", "path": "ca.crt"}],
-    }
-
-
-def test_a_database_of_ones_own_is_verified_with_a_secret(render: Render) -> None:
-    database = {**OWN_DATABASE["database"], "caConfigMap": "", "caSecret": "db-ca"}
-    rendered = render(postgresql={"enabled": False}, database=database)
-    pod = pod_of(rendered.one("Deployment"))
-    assert secret_volumes(pod)["database-ca"] == {
-        "secretName": "db-ca",
-        "defaultMode": 0o400,
-        "items": [{"key": "ca.crt", "path": "ca.crt"}],
-    }
 
 
 def test_a_public_authority_is_in_the_image(render: Render) -> None:

@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tests.chart.conftest import VARIANTS, Object, Render, pod_of
 
 TEMPLATE = "horizontalpodautoscaler.yaml"
-
-
-def spec_of(render: Render, **autoscaling: Any) -> Object:
-    rendered = render(autoscaling={"enabled": True, **autoscaling})
-    spec = rendered.one("HorizontalPodAutoscaler", "flask-app")["spec"]
-    assert isinstance(spec, dict)
-    return spec
 
 
 def utilization(resource: str, percent: int) -> Object:
@@ -45,13 +36,6 @@ def test_it_scales_the_deployment_by_its_processor_use(render: Render) -> None:
     }
 
 
-def test_it_may_scale_by_memory_alone(render: Render) -> None:
-    spec = spec_of(
-        render, targetCPUUtilizationPercentage=None, targetMemoryUtilizationPercentage=75
-    )
-    assert spec["metrics"] == [utilization("memory", 75)]
-
-
 def test_metrics_are_added_to_those_two(render: Render) -> None:
     rendered = render(**VARIANTS["everything"])
     spec = rendered.one("HorizontalPodAutoscaler")["spec"]
@@ -61,9 +45,3 @@ def test_metrics_are_added_to_those_two(render: Render) -> None:
     # the container that one of them means is there
     (container,) = pod_of(rendered.one("Deployment"))["containers"]
     assert spec["metrics"][2]["containerResource"]["container"] == container["name"]
-
-
-def test_metrics_may_be_others_altogether(render: Render) -> None:
-    metric = {"type": "External", "external": {"metric": {"name": "queue"}, "target": {}}}
-    spec = spec_of(render, targetCPUUtilizationPercentage=None, metrics=[metric])
-    assert spec["metrics"] == [metric]

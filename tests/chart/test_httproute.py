@@ -38,29 +38,6 @@ def test_every_request_of_the_gateway_leads_to_the_service(render: Render) -> No
     }
 
 
-def test_some_requests_may_lead_to_it(render: Render) -> None:
-    matches = [{"path": {"type": "PathPrefix", "value": "/api"}}]
-    filters = [{"type": "RequestHeaderModifier", "requestHeaderModifier": {"remove": ["a"]}}]
-    hostnames = ["shop.example.org"]
-    route = {"hostnames": hostnames, "matches": matches, "filters": filters}
-    spec = routed(render, route).one("HTTPRoute")["spec"]
-    assert spec["hostnames"] == hostnames
-    assert spec["rules"] == [
-        {
-            "backendRefs": [{"name": "flask-app", "port": 8443}],
-            "matches": matches,
-            "filters": filters,
-        }
-    ]
-
-
-def test_the_port_is_the_services(render: Render) -> None:
-    rendered = routed(render, service={"port": 443})
-    (rule,) = rendered.one("HTTPRoute")["spec"]["rules"]
-    (port,) = rendered.one("Service", "flask-app")["spec"]["ports"]
-    assert rule["backendRefs"][0]["port"] == port["port"] == 443
-
-
 def test_the_gateway_verifies_the_service(render: Render) -> None:
     policy = routed(render).one("BackendTLSPolicy")["spec"]
     assert policy["targetRefs"] == [{"group": "", "kind": "Service", "name": "flask-app"}]
@@ -88,22 +65,3 @@ def test_the_name_that_it_asks_for_is_in_the_certificate(render: Render) -> None
     assert hostname in environment(container)["TLS_NAMES"].split(",")
     issued = render(**ISSUED).one("Certificate", "flask-app")["spec"]
     assert validation(render, **ISSUED)["hostname"] in issued["dnsNames"]
-
-
-def test_it_may_verify_with_something_else(render: Render) -> None:
-    references = [{"kind": "ConfigMap", "name": "ca"}]
-    found = validation(render, {"caCertificateRefs": references, "hostname": "a.example.org"})
-    assert found == {
-        "hostname": "a.example.org",
-        "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "ca"}],
-    }
-
-
-def test_it_may_verify_with_public_authorities(render: Render) -> None:
-    public = {"hostname": "shop.example.org", "wellKnownCACertificates": "System"}
-    assert validation(render, public) == public
-
-
-def test_the_policy_can_be_left_to_somebody_else(render: Render) -> None:
-    rendered = routed(render, {"backendTLS": {"enabled": False}})
-    assert rendered.names(TEMPLATE) == ["HTTPRoute/flask-app"]

@@ -40,20 +40,6 @@ def test_a_host_leads_to_the_service_with_all_its_paths(render: Render) -> None:
     }
 
 
-def test_a_host_may_have_some_paths_alone(render: Render) -> None:
-    paths = [{"path": "/a"}, {"path": "/b", "pathType": "Exact"}]
-    (rule,) = spec_of(render, hosts=[{"host": "a.example.org", "paths": paths}])["rules"]
-    assert [(path["path"], path["pathType"]) for path in rule["http"]["paths"]] == [
-        ("/a", "Prefix"),
-        ("/b", "Exact"),
-    ]
-
-
-def test_a_wildcard_is_a_host(render: Render) -> None:
-    (rule,) = spec_of(render, hosts=[{"host": "*.example.org"}])["rules"]
-    assert rule["host"] == "*.example.org"
-
-
 def test_the_port_is_one_of_the_services(render: Render) -> None:
     rendered = render(**VARIANTS["everything"])
     for rule in rendered.one("Ingress")["spec"]["rules"]:

@@ -264,15 +264,3 @@ def test_the_keeper_reads_what_the_chart_sets_and_nothing_else(render: Render) -
         given |= set(variables)
         read |= variables.names
     assert read == given
-
-
-def test_numbers_are_written_as_numbers(render: Render) -> None:
-    """Helm reads a large one as a float, and would write 3.1536e+08."""
-    variables = keeper_environment(
-        render,
-        sessionLifetime=315_360_000,
-        keeper={"waitSeconds": 100_000_000, "rotation": {"interval": 315_360_000}},
-    )
-    for name in ("SESSION_LIFETIME_SECONDS", "ROTATION_INTERVAL_SECONDS"):
-        assert variables[name] == "315360000"
-    assert variables["WAIT_SECONDS"] == "100000000"

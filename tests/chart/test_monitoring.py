@@ -43,16 +43,6 @@ def test_it_is_one_object(render: Render, kind: str, value: str, endpoints: str)
     assert rendered.one(kind)["spec"][endpoints] == [{"port": "metrics", "path": "/metrics"}]
 
 
-@KINDS
-def test_how_often_is_prometheus_default_unless_somebody_says(
-    render: Render, kind: str, value: str, endpoints: str
-) -> None:
-    monitor = monitored(render, value, **SETTINGS).one(kind)
-    (endpoint,) = monitor["spec"][endpoints]
-    assert (endpoint["interval"], endpoint["scrapeTimeout"]) == ("30s", "10s")
-    assert monitor["metadata"]["labels"]["release"] == "prometheus"
-
-
 def test_a_service_monitor_finds_the_metrics_of_each_pod_once(render: Render) -> None:
     """Both Services have its labels, but one of them alone has the port."""
     rendered = monitored(render, "serviceMonitor")

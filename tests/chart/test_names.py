@@ -8,7 +8,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from tests.chart.conftest import Refused, Render, Rendered, is_selected
+from tests.chart.conftest import Render, Rendered, is_selected
 
 NEWEST = "1.37"
 
@@ -86,10 +86,6 @@ def test_a_name_that_yaml_takes_for_something_else_stays_a_name(render: Render, 
             assert kubernetes_validate.validate(rendered, NEWEST, strict=True) == NEWEST
 
 
-def test_the_namespace_is_the_releases(render: Render, variant: dict[str, Any]) -> None:
-    assert {one["metadata"]["namespace"] for one in render(**variant).objects} == {"shop"}
-
-
 def test_the_charts_name_can_be_another(render: Render) -> None:
     rendered = render("one", nameOverride="notes")
     assert rendered.one("Deployment", "one-notes")
@@ -105,12 +101,6 @@ def test_names_can_be_made_from_something_else(render: Render) -> None:
     assert {name.partition("-")[0] for _, name in names(rendered)} == {"notes"}
     # the release stays what it is
     assert {one["app.kubernetes.io/instance"] for one in labels(rendered)} == {"one"}
-
-
-def test_a_release_that_begins_with_a_digit_needs_another_name(render: Render) -> None:
-    with pytest.raises(Refused, match="1st begins with a digit"):
-        render("1st")
-    assert render("1st", fullnameOverride="first").one("Deployment", "first")
 
 
 @pytest.mark.parametrize(

@@ -34,17 +34,6 @@ def test_it_is_for_the_services_pods(render: Render, variant: dict[str, Any]) ->
         assert one["spec"]["selector"] == rendered.one("Deployment")["spec"]["selector"]
 
 
-def test_it_can_be_left_out(render: Render) -> None:
-    assert render(podDisruptionBudget={"enabled": False}).templates[TEMPLATE] == []
-
-
-@pytest.mark.parametrize("many", [0, 1, 7, "0%", "50%"])
-def test_it_says_how_many_stay_or_go(render: Render, many: int | str) -> None:
-    """0 is a number, and not nothing."""
-    assert budget(render, minAvailable=many) == {"minAvailable": many}
-    assert budget(render, maxUnavailable=many) == {"maxUnavailable": many}
-
-
 def test_eviction_of_pods_that_are_not_ready_came_with_kubernetes_1_27(render: Render) -> None:
     found = budget_of(render, unhealthyPodEvictionPolicy="AlwaysAllow")
     assert found["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"

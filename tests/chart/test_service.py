@@ -28,29 +28,6 @@ def test_only_the_cluster_reaches_it(render: Render) -> None:
     assert spec["ports"] == [{"name": "https", "port": 8443, "targetPort": "https"}]
 
 
-def test_every_node_may_have_a_port_for_it(render: Render) -> None:
-    spec = spec_of(render, type="NodePort", nodePort=30443)
-    assert (spec["type"], spec["ports"][0]["nodePort"]) == ("NodePort", 30443)
-    assert "nodePort" not in spec_of(render, type="NodePort")["ports"][0]
-
-
-def test_a_load_balancer_may_lead_to_it(render: Render) -> None:
-    spec = spec_of(
-        render,
-        type="LoadBalancer",
-        port=443,
-        loadBalancerClass="example.org/internal",
-        loadBalancerSourceRanges=["10.0.0.0/8"],
-        externalTrafficPolicy="Local",
-    )
-    assert spec["type"] == "LoadBalancer"
-    assert spec["loadBalancerClass"] == "example.org/internal"
-    assert spec["loadBalancerSourceRanges"] == ["10.0.0.0/8"]
-    assert spec["externalTrafficPolicy"] == "Local"
-    # the container's port stays: only root could listen on 443
-    assert spec["ports"] == [{"name": "https", "port": 443, "targetPort": "https"}]
-
-
 def test_services_find_their_pods(render: Render, variant: dict[str, Any]) -> None:
     rendered = render(**variant)
     templates = rendered.pod_templates()

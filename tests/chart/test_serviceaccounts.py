@@ -55,14 +55,3 @@ def test_an_account_can_be_somebody_elses(
     render: Render, values: dict[str, Any], left: list[str]
 ) -> None:
     assert render(**values).names(TEMPLATE) == left
-
-
-def test_an_account_that_is_made_can_have_another_name(render: Render) -> None:
-    annotations = {"example.org/role": "shop"}
-    keeper = {"name": "filler", "annotations": annotations}
-    rendered = render(serviceAccount={"name": "web"}, keeper={"serviceAccount": keeper})
-    assert rendered.names(TEMPLATE) == ["ServiceAccount/filler", "ServiceAccount/web"]
-    filler = rendered.one("ServiceAccount", "filler")["metadata"]
-    assert filler["annotations"] == annotations
-    assert "annotations" not in rendered.one("ServiceAccount", "web")["metadata"]
-    assert rendered.one("RoleBinding")["subjects"][0]["name"] == "filler"

@@ -52,18 +52,6 @@ def pod_annotations(rendered: Rendered) -> dict[str, str]:
     return dict(template.get("annotations", {}))
 
 
-def test_there_is_an_example_for_every_source_and_manager() -> None:
-    assert set(EXAMPLES) == {
-        "existing",
-        "external-secrets-vault",
-        "external-secrets-aws",
-        "vault-agent",
-        "vault-agent-database",
-        "csi-vault",
-        "csi-aws",
-    }
-
-
 # A Secret of somebody else's
 
 
