@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
 
 from app.core.convert import AUTH_METHODS
 from app.core.settings import CHANNEL_BINDINGS, POOLERS, SESSION_ATTRS
@@ -914,256 +916,26 @@ def test_an_unknown_word_in_a_value_is_refused(
     assert "hidden" not in message
 
 
+def read_schema_rows() -> list[tuple[str, list[Any], list[Any]]]:
+    """Return the rows of schema.yaml; `<a*3>` there is aaa."""
+    text = Path(__file__).with_name("schema.yaml").read_text("utf-8")
+    rows = yaml.safe_load(re.sub(r"<(\w)\*(\d+)>", lambda found: found[1] * int(found[2]), text))
+    return [(path, row["refused"], row["accepted"]) for row in rows for path in row["of"].split()]
+
+
 @pytest.mark.parametrize(
     ("path", "refused", "accepted"),
     [
-        # types
-        ("replicas", ["two", "2", 1.5, -1, True, []], [0, 1, None]),
-        ("image", ["flask-app", []], [{}]),
-        ("resources", ["1Gi", [], {"limits": "1Gi"}], [{}, {"limits": {"cpu": 1}}]),
+        *read_schema_rows(),
+        # as the service's settings have them
+        ("database.targetSessionAttrs", ["", "standby", "prefer-standby"], SESSION_ATTRS),
+        ("database.channelBinding", ["on", "Require"], ["", *CHANNEL_BINDINGS]),
+        ("database.pooler", ["", "statement", True], POOLERS),
         (
-            "env",
-            ["A=b", {"A": "b"}, ["A=b"], [{"value": "b"}]],
-            [[], [{"name": "A", "value": "b"}]],
+            "database.requireAuth",
+            ["", "!md5", "scram", "md5,", "md5;gss", "oauth"],
+            [*AUTH_METHODS, "md5,gss", " md5 , gss ", ",".join(AUTH_METHODS)],
         ),
-        ("env", [[{"name": "A", "value": 1}], [{"name": "A B"}]], [[{"name": "A_1"}]]),
-        ("volumeMounts", [[{"name": "a"}]], [[{"name": "a", "mountPath": "/a"}]]),
-        ("imagePullSecrets", [["a"], [{"name": ""}]], [[{"name": "a"}]]),
-        ("hostUsers", ["false", 0], [True, False, None]),
-        ("affinity", ["a", []], [{"podAffinity": {}}]),
-        ("tolerations", [{}, ["a"]], [[{"key": "a"}]]),
-        ("logLevel", ["debug", "", 10], ["DEBUG", "ERROR"]),
-        ("autoscaling.enabled", ["true", 1], [True, False]),
-        ("postgresql.enabled", ["false", 0], [True, False]),
-        ("database.publicCA", ["yes"], [True]),
-        ("service.type", ["ExternalName", "nodeport"], ["NodePort"]),
-        ("service.port", [0, 65536, "8443", "https"], [1, 65535]),
-        ("service.nodePort", [0, 65536, "30443"], [30443, None]),
-        ("service.ipFamilies", [["IPv5"], "IPv4", ["IPv4", "IPv6", "IPv4"]], [["IPv6", "IPv4"]]),
-        ("service.loadBalancerSourceRanges", [["10.0.0.0"], ["any"]], [["10.0.0.0/8", "::/0"]]),
-        ("networkPolicy.apiServerPorts", [[], [0], ["443"], 443], [[443]]),
-        ("secrets.inject", ["file", "", "environment"], ["files", "env"]),
-        ("tls.source", ["", "self-signed", "certmanager"], ["keeper", "cert-manager", "existing"]),
-        ("ingress.hosts", [["a"], [{}], [{"host": ""}]], [[{"host": "a"}]]),
-        (
-            "ingress.hosts",
-            [[{"host": "a", "paths": [{"path": "a"}]}], [{"host": "a", "paths": ["/"]}]],
-            [[{"host": "a", "paths": [{"path": "/a", "pathType": "Exact"}]}]],
-        ),
-        ("topologySpreadConstraints", [[{"maxSkew": 1}]], [[]]),
-        (
-            "httpRoute.backendTLS.caCertificateRefs",
-            [[{"kind": "ConfigMap"}], [{"name": "a"}], [{"kind": "Service", "name": "a"}]],
-            [[{"kind": "ConfigMap", "name": "a"}]],
-        ),
-        # labels and annotations
-        *(
-            (path, [{"a": 1}, {"a": True}, {"a": None, "b": 1}, ["a"], "a=b"], [{"a": "1"}])
-            for path in (
-                "commonLabels",
-                "commonAnnotations",
-                "podLabels",
-                "podAnnotations",
-                "deploymentAnnotations",
-                "nodeSelector",
-                "service.labels",
-                "service.annotations",
-                "ingress.labels",
-                "ingress.annotations",
-                "httpRoute.labels",
-                "httpRoute.annotations",
-                "keeper.podLabels",
-                "keeper.podAnnotations",
-                "keeper.nodeSelector",
-                "keeper.serviceAccount.annotations",
-                "serviceAccount.annotations",
-                "postgresql.podLabels",
-                "postgresql.podAnnotations",
-                "postgresql.nodeSelector",
-                "monitoring.serviceMonitor.labels",
-                "monitoring.podMonitor.labels",
-                "monitoring.prometheusRule.labels",
-                "monitoring.prometheusRule.alertLabels",
-            )
-        ),
-        # images
-        *(
-            (f"{image}.{name}", refused, accepted)
-            for image in ("image", "postgresql.image")
-            for name, refused, accepted in (
-                (
-                    "repository",
-                    [
-                        "",
-                        "a:1",
-                        "a.org/b:1",
-                        "a.org:5000/b:1",
-                        f"a@sha256:{HEX}",
-                        "https://a.org/b",
-                    ],
-                    ["a", "a.org/b", "a.org:5000/b/c_d-e"],
-                ),
-                (
-                    "tag",
-                    ["latest", "1 2", ":1", "-1", "1@2", 17, "a" * 129],
-                    ["", "1.2.3-rc_1", "later"],
-                ),
-                (
-                    "digest",
-                    [
-                        HEX,
-                        f"sha256:{HEX[1:]}",
-                        f"sha256:{HEX}0",
-                        f"sha256:{HEX.upper()}",
-                        "sha512:00",
-                    ],
-                    ["", f"sha256:{HEX}"],
-                ),
-                ("pullPolicy", ["always", ""], ["Always", "Never"]),
-            )
-        ),
-        # numbers
-        ("preStopSeconds", [-1, 601, "5"], [0, 600]),
-        ("revisionHistoryLimit", [-1], [0]),
-        *(
-            (name, [0, -1, 3600.5, "5"], [0.001, 1, 3600])
-            for name in ("clientIdleSeconds", "clientTotalSeconds")
-        ),
-        ("keepAliveSeconds", [0, -1, 3601, 1.5, "75"], [1, 3600]),
-        ("trustedProxies", [-1, 11, 0.5, "1", True], [0, 10]),
-        (
-            "trustedHosts",
-            [
-                "a.example.org",
-                *(
-                    [host]
-                    for host in ("", "*", "*.a.org", "a.org:443", "a..b", "a.", "a b", "a,b", "::1")
-                ),
-                *([host] for host in ("https://a.org", "a/b", "a_b", "..a", "[::1]")),
-            ],
-            [None, [], ["a", "A-b.example.org", ".example.org", "192.0.2.7"]],
-        ),
-        ("sessionLifetime", [0, -1, 315360001, 1.5, "1d"], [1, 315360000]),
-        ("securityContext.runAsUser", [0, -1, "1000"], [1, 1000680000, None]),
-        ("securityContext.runAsGroup", [0, -1], [1, None]),
-        ("securityContext.fsGroup", [0, -1], [1, None]),
-        ("livenessProbe.periodSeconds", [0, -1, "5"], [1]),
-        ("autoscaling.minReplicas", [0, -1], [1]),
-        ("autoscaling.maxReplicas", [0, -1, "10"], [1]),
-        ("autoscaling.targetCPUUtilizationPercentage", [0, -1, "80%"], [1, None]),
-        ("podDisruptionBudget.minAvailable", [-1, "half", "50", "1000%"], [0, "50%", None]),
-        ("podDisruptionBudget.maxUnavailable", [-1, "half", "50"], [0, "50%", None]),
-        ("networkPolicy.dnsPort", [0, 65536], [5353]),
-        ("secrets.source", ["", "vault", "Keeper"], ["keeper"]),
-        *(
-            (
-                f"secrets.own.{how}",
-                [["a_key"], ["A-KEY"], ["SECRET_KEY"], ["A", "A"], "A"],
-                [["A_KEY"]],
-            )
-            for how in ("made", "given")
-        ),
-        # pragma: allowlist nextline secret
-        ("secrets.keys", [{"api-key": "a"}, {"SECRET_KEY": ""}, {"SECRET_KEY": "a b"}], [{}]),
-        ("secrets.existingSecret", ["A", "a/b"], ["", "shop.v2"]),
-        ("secrets.objects.session", ["/a", "a/", 'a"b', "a b"], ["", "a/b_c", "a+b=c"]),
-        ("secrets.refreshInterval", ["", "0", "1", "1d", "1m30s"], ["30s", "5m", "1h"]),
-        (
-            "secrets.vault.address",
-            ["http://vault", "vault:8200", "https://", "https://u:p@vault", "https://vault/v1"],
-            ["", "https://vault", "https://vault.example.org:8200"],
-        ),
-        ("secrets.vault.role", ["a b", 'a"'], ["", "shop"]),
-        ("secrets.vault.authPath", ["", "/kubernetes", "kubernetes/"], ["clusters/west"]),
-        ("secrets.vault.kvMount", ["", "secret/"], ["kv/web"]),
-        (
-            "secrets.vault.databasePath",
-            ["database", "creds/a", "database/role/a", 'database/creds/a"'],
-            ["", "database/creds/a", "db/west/static-creds/a"],
-        ),
-        ("secrets.vault.caKey", ["", "a/b"], ["ca.pem"]),
-        ("secrets.vault.providerCAFile", ["ca.crt", "/a b"], ["", "/vault/tls/ca.crt"]),
-        ("secrets.aws.region", ["eu", "EU-central-1", "eu-central"], ["", "us-gov-west-1"]),
-        (
-            "secrets.aws.roleARN",
-            ["role/shop", "arn:aws:iam::1:role/a", "arn:aws:iam::123456789012:user/a"],
-            ["", "arn:aws-us-gov:iam::123456789012:role/path/shop"],
-        ),
-        ("secrets.checkSeconds", [-1, 3601, "1s"], [0, 0.5, 3600]),
-        ("keeper.waitSeconds", [-1, "5m"], [0, 100_000_000]),
-        ("keeper.settleSeconds", [-1, 3601], [0, 3600]),
-        ("keeper.rotation.interval", [0, 3599, -1, 315360001, "30d"], [3600, 315360000]),
-        ("database.port", [0, 65536, "5432"], [1]),
-        # texts
-        (
-            "keeper.rotation.schedule",
-            ["", "hourly", "* * * *", "* * * * * *"],
-            ["@daily", "0 4 * * 1-5"],
-        ),
-        (
-            "tls.extraNames",
-            [["a b"], [""], ["a,b"], "a", ["https://a"]],
-            [["*.a.org", "::1", "10.0.0.1"]],
-        ),
-        ("tls.existingSecret", ["A", "a/b", "a_b", "-a"], ["", "a-b.c"]),
-        ("tls.certManager.duration", ["90d", "1h30m", ""], ["2160h"]),
-        ("tls.certManager.renewBefore", ["30d", ""], ["720h"]),
-        ("database.name", ["", "Shop", "1a", "a-b", "Robert'); --", "a" * 52], ["shop_2", "_a"]),
-        (
-            "database.host",
-            [
-                "https://db",
-                "user@db",
-                "user:hunter2@db",
-                "db/notes",
-                "a b",
-                "db:5432",
-                "[::1]",
-                "db, db2",
-                "db,",
-                ",db",
-                "db,,db2",
-                "db;db2",
-            ],
-            ["", "db.example.org", "192.0.2.8", "2001:db8::8", "db,192.0.2.8,2001:db8::8"],
-        ),
-        ("database.directHost", ["db:5432", "a b", "db,"], ["", "db.example.org", "db,db2"]),
-        ("database.directPort", [0, 65536, "5432"], [1]),
-        *(
-            (f"database.{name}", refused, accepted)
-            for name, refused, accepted in (
-                ("targetSessionAttrs", ["", "standby", "prefer-standby"], SESSION_ATTRS),
-                ("channelBinding", ["on", "Require"], ["", *CHANNEL_BINDINGS]),
-                ("pooler", ["", "statement", True], POOLERS),
-                (
-                    "requireAuth",
-                    ["", "!md5", "scram", "md5,", "md5;gss", "oauth"],
-                    [*AUTH_METHODS, "md5,gss", " md5 , gss ", ",".join(AUTH_METHODS)],
-                ),
-            )
-        ),
-        ("database.sslmode", ["", "verify", "VERIFY-FULL"], ["verify-full", "require"]),
-        ("database.allowSslmode", ["verify-full", True], ["", "require"]),
-        ("database.adminSecret", ["A", "user:hunter2"], ["", "db-admin"]),
-        ("database.caKey", ["", "a/b", "a b"], ["bundle.pem"]),
-        ("postgresql.storage.size", ["", "1", "1 Gi", "1gb", 1], ["1.5Gi", "500M"]),
-        ("monitoring.serviceMonitor.interval", ["15", "15 s", "1d", 15], ["", "15s", "500ms"]),
-        ("monitoring.podMonitor.scrapeTimeout", ["5"], ["", "5s"]),
-        (
-            "monitoring.prometheusRule.alertLabels",
-            [{"severity": "page"}, {"a-b": "c"}],
-            [{"team": "shop"}],
-        ),
-        (
-            "monitoring.prometheusRule.runbookURL",
-            ["docs/runbook.md", "https://", "https://a.org/b#c", "https://a.org/a b"],
-            ["", "https://git.example.org/shop/docs/runbook.md"],
-        ),
-        ("monitoring.prometheusRule.secretsMaxAge", [59, "1d", 315360001], [60, None]),
-        ("monitoring.prometheusRule.behindFor", ["", "0m", "10", "1d", 600], ["90s", "1h"]),
-        ("monitoring.prometheusRule.certificateEnd", [59, "21d"], [60, 315360000]),
-        ("fullnameOverride", ["A", "1a", "a-", "a.b", "a" * 41], ["", "a", "a-1", "a" * 40]),
-        ("nameOverride", ["A", "1a", "a-", "a" * 41], ["", "a" * 40]),
     ],
 )
 def test_the_schema_refuses_by_name(

@@ -128,6 +128,9 @@ def test_every_object_says_whose_it_is(whole: Rendered) -> None:
         assert component == labels_of[owner][COMPONENT], (
             f"{owner}: give its pods the same label {COMPONENT}"
         )
+    # the keeper's Job and CronJob have the same pods
+    owners = [one for owner, one in components(whole).items() if not owner.startswith("Job/")]
+    assert len(owners) == len(set(owners)), f"give each pod a component of its own: {owners}"
 
 
 def test_no_object_is_rendered_twice(whole: Rendered) -> None:
