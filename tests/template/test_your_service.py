@@ -50,5 +50,5 @@ def test_each_file_that_it_names_is_there() -> None:
 
 def test_each_file_of_the_example_is_there() -> None:
     (listed,) = [block.text for block in blocks(PAGE, "") if "app/notes.py" in block.text]
-    assert len(listed.split()) == 4
+    assert len(listed.split()) == 6
     assert [name for name in listed.split() if not (ROOT / name).exists()] == []
