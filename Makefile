@@ -13,6 +13,7 @@ BIN := $(VENV)/bin
 # The kind cluster, and the port of this machine that leads to it: 8443, unless another is named.
 CLUSTER ?= flask-app
 export CLUSTER HTTPS_PORT KEY PARTS YES OPEN
+OF_CLUSTER := $(BIN)/python -m tools.cluster
 # Those of the end-to-end tests.
 E2E_CLUSTER ?= flask-app-e2e
 E2E_PORT ?= 9443
@@ -86,24 +87,24 @@ image: ## Build the image flask-app:dev
 	docker build --tag flask-app:dev .
 
 .PHONY: cluster
-cluster: ## Make the kind cluster
-	@tools/cluster/create
+cluster: $(VENV)/run ## Make the kind cluster
+	@$(OF_CLUSTER) create
 
 .PHONY: deploy
-deploy: ## Make the cluster, build the image, install or upgrade the release (HTTPS_PORT=…)
-	@tools/cluster/deploy
+deploy: $(VENV)/run ## Make the cluster, build the image, install or upgrade the release (HTTPS_PORT=…)
+	@$(OF_CLUSTER) deploy
 
 .PHONY: status
 status: $(VENV)/run ## Show what is deployed, or what `make run` serves: ages, pods, what is due
-	@tools/cluster/status
+	@$(OF_CLUSTER) status
 
 .PHONY: rotate
 rotate: $(VENV)/run ## Rotate what is deployed, or what `make run` serves (PARTS=…)
-	@tools/cluster/rotate
+	@$(OF_CLUSTER) rotate
 
 .PHONY: give
 give: $(VENV)/run ## Write a secret of somebody else's, KEY=…, from the input; it is not shown
-	@tools/cluster/give
+	@$(OF_CLUSTER) give
 
 .PHONY: leak-scan
 leak-scan: $(VENV)/run ## Look for the secrets of what is deployed (SCAN_ARGS='--rotate --json FILE')
@@ -111,7 +112,7 @@ leak-scan: $(VENV)/run ## Look for the secrets of what is deployed (SCAN_ARGS='-
 
 .PHONY: audit
 audit: $(VENV)/run ## Show who read or wrote its Secrets (AUDIT_ARGS='--follow --since 1h --help')
-	@tools/cluster/audit $(AUDIT_ARGS)
+	@$(OF_CLUSTER) audit $(AUDIT_ARGS)
 
 .PHONY: e2e
 e2e: $(VENV)/dev $(VENV)/browser .venv-moto/moto ## Deploy to a cluster of its own and prove it (KEEP=1, E2E_ARGS=… for pytest)
@@ -127,12 +128,12 @@ rename: $(VENV)/dev ## Give the project another name, without what is about the 
 	@$(BIN)/python -m tools.rename
 
 .PHONY: reset
-reset: ## Begin anew in the cluster: everything as first deployed, with new secrets and no notes
-	@tools/cluster/reset
+reset: $(VENV)/run ## Begin anew in the cluster: everything as first deployed, with new secrets and no notes
+	@$(OF_CLUSTER) reset
 
 .PHONY: destroy
-destroy: ## Remove the kind cluster with everything in it
-	@tools/cluster/destroy
+destroy: $(VENV)/run ## Remove the kind cluster with everything in it
+	@$(OF_CLUSTER) destroy
 
 # once, whatever comes of it: it says what to do where none can be had
 $(VENV)/browser: $(VENV)/dev

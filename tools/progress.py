@@ -1,6 +1,6 @@
 """Tells each step when it is done, with its seconds; on a terminal also what is under way.
 
-The same lines as those of tools/cluster/common.sh, for steps that may also run at the same time.
+Steps may run at the same time.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Self, TextIO
 class Step:
     """Something that is under way."""
 
+    #: One without a text has no line of its own.
     text: str
     began: float = field(default_factory=time.monotonic)
     #: What came of it; told at its end, if there is something to tell.
@@ -27,7 +28,11 @@ class Step:
     def line(self) -> str:
         """What is told at its end."""
         ended = f"{self.text}: {self.outcome}" if self.outcome else self.text
-        return f"{time.monotonic() - self.began:5.0f} s  {ended}"
+        return timed(ended, time.monotonic() - self.began)
+
+    def restart(self, text: str) -> None:
+        """Let another step, of this text, be under way in its place; this one is not told."""
+        self.text, self.began = text, time.monotonic()
 
 
 class Progress:
@@ -38,6 +43,7 @@ class Progress:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream
+        self._began = time.monotonic()
         self._is_terminal = bool(stream and is_terminal(stream))
         self._under_way: list[Step] = []
         self._lock = threading.Lock()
@@ -69,22 +75,28 @@ class Progress:
         finally:
             with self._lock:
                 self._under_way.remove(step)
-                self._write(step.line)
+                self._write(step.line if step.text else None)
 
     def say(self, text: str = "") -> None:
         """Tell something that is no step."""
         with self._lock:
             self._write(text)
 
+    def finish(self) -> None:
+        """Tell what all of it took."""
+        self.say(timed("in all", time.monotonic() - self._began))
+
     def _count(self) -> None:
         while not self._ended.wait(1):
             with self._lock:
                 self._show()
 
-    def _write(self, text: str) -> None:
+    def _write(self, text: str | None) -> None:
+        """Write a line, or none, in the place of what is under way."""
         if self._stream:
             erase = "\r\x1b[K" if self._is_terminal else ""
-            print(f"{erase}{text}", file=self._stream, flush=True)
+            line = "" if text is None else f"{text}\n"
+            print(f"{erase}{line}", end="", file=self._stream, flush=True)
             self._show()
 
     def _show(self) -> None:
@@ -93,8 +105,13 @@ class Progress:
             seconds = time.monotonic() - self._under_way[0].began
             texts = ", ".join(step.text for step in self._under_way)
             # a line that is longer than the terminal can't be rewritten
-            line = f"{seconds:5.0f} s  {texts} ..."[: _columns(self._stream) - 1]
+            line = timed(f"{texts} ...", seconds)[: _columns(self._stream) - 1]
             print(f"\r{line}\x1b[K", end="", file=self._stream, flush=True)
+
+
+def timed(text: str, seconds: float | None = None, decimals: int = 0) -> str:
+    """Return a line with the seconds that something took, as far as they are known."""
+    return f"{' ' * 7 if seconds is None else f'{seconds:5.{decimals}f} s'}  {text}"
 
 
 def is_terminal(stream: TextIO) -> bool:

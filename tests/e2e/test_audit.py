@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -138,7 +139,7 @@ def test_what_is_left_out_is_counted(cluster: Cluster) -> None:
 
 def test_it_follows_until_ctrl_c(cluster: Cluster, stranger: Ask) -> None:
     with subprocess.Popen(
-        ["tools/cluster/audit", "--follow", "--since", "1s"],
+        [sys.executable, "-m", "tools.cluster", "audit", "--follow", "--since", "1s"],
         cwd=ROOT,
         env=cluster.environment(),
         stdout=subprocess.PIPE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -27,7 +28,7 @@ INTERVAL = timedelta(days=30)
 
 def status(cluster: Cluster) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["tools/cluster/status"],
+        [sys.executable, "-m", "tools.cluster", "status"],
         cwd=ROOT,
         env=cluster.environment(),
         capture_output=True,

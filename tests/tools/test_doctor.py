@@ -117,7 +117,6 @@ class Machine:
             ("curl", "curl 8.14.1 (x86_64-pc-linux-gnu)"),
             ("promtool", "promtool, version 3.5.0 (branch: x)"),
             ("chromium", "Chromium 140.0.7339.80 built on Debian"),
-            ("bash", "GNU bash, version 5.2.37(1)-release"),
             ("kind", "kind v0.33.0 go1.27.2 linux/amd64"),
             ("helm", "v4.1.4"),
         ):
@@ -187,7 +186,7 @@ def container(
     mounts = [{"Source": "/lib/modules", "Destination": "/lib/modules"}]
     if folder:
         key_file = folder / ".local" / "cluster" / name / "encryption.yaml"
-        mounts.append({"Source": str(key_file), "Destination": nodes._KEY_FILE})
+        mounts.append({"Source": str(key_file), "Destination": nodes.KEY_FILE})
     ports = {"6443/tcp": [{"HostPort": str(api_port)}], "30443/tcp": [{"HostPort": "8443"}]}
     return {
         "Name": f"/{name}-control-plane",
@@ -199,7 +198,7 @@ def container(
 
 
 def state(folder: Path, name: str = HERE) -> None:
-    """Leave what tools/cluster/create makes for a cluster."""
+    """Leave what `make deploy` makes for a cluster."""
     made = folder / ".local" / "cluster" / name
     made.mkdir(parents=True)
     (made / "encryption.yaml").touch()
@@ -242,7 +241,7 @@ def test_a_machine_with_nothing_at_all(
         program.unlink()
     status, found = look(capsys)
     assert status == 1
-    for name in ("make", "git", "bash", "docker", "kind", "kubectl", "helm"):
+    for name in ("make", "git", "docker", "kind", "kubectl", "helm"):
         assert found[name]["mark"] == "missing"
         assert found[name]["found"] == "not found"
         assert lines.PAGES[name] in found[name]["about"]
@@ -254,7 +253,7 @@ def test_a_machine_with_nothing_at_all(
     ("name", "status"),
     [
         *(("make", 1), ("git", 1), ("curl", 0), ("promtool", 0), ("chromium", 0)),
-        *(("bash", 2), ("docker", 2), ("kind", 2), ("kubectl", 2), ("helm", 2)),
+        *(("docker", 2), ("kind", 2), ("kubectl", 2), ("helm", 2)),
     ],
 )
 def test_a_missing_program_is_told_in_the_status(
@@ -411,14 +410,12 @@ def system(name: str) -> Make:
     return lambda machine: machine.patch.setattr(platform, "system", lambda: name)
 
 
-OLD_BASH = "GNU bash, version 3.2.57(1)-release (arm64-apple-darwin24)"
 NO_BUILDER = "[ \"$1\" = --version ] && echo 'Docker version 28' || exit 1"
 PYTHON, BUILDX = lines.PAGES["Python"], lines.PAGES["buildx"]
 DESTROY = "CLUSTER=flask-app make destroy"
 
 #: What is done to a machine; the exit status; a line with its mark, and what that says.
 CASES: list[tuple[Make, int, str, str]] = [
-    (says("bash", OLD_BASH), 2, "bash: missing", "gnu.org"),
     (says("helm", "v2.17.0"), 2, "helm: missing", "helm.sh"),
     (lambda m: m.add("kind", "echo kind v0.33.0; exit 3"), 2, "kind: missing", "fails with 3"),
     (lambda m: m.docker(SILENT), 2, "engine: missing", "start Docker, and see that `docker info`"),
@@ -605,10 +602,3 @@ def test_make_says_itself_that_python_is_missing(tmp_path: Path, python: str) ->
     assert done.returncode == 2
     assert done.stderr.startswith("Python 3.11 or later is missing: install it from https://")
     assert done.stdout == ""
-
-
-@pytest.mark.parametrize("name", ["docker", "kind", "kubectl", "helm"])
-def test_everybody_names_the_same_page(name: str) -> None:
-    """The scripts, before they begin."""
-    script = (ROOT / "tools" / "cluster" / "common.sh").read_text("utf-8")
-    assert f"'{name} is missing: {lines.PAGES[name]}'" in script

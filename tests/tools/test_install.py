@@ -294,6 +294,7 @@ def test_a_lock_file_has_versions_and_hashes_and_no_address(lock: Path) -> None:
 #: What the targets start that need no tests.
 PROGRAMS = (
     *("tools.local.__main__", "tools.local.keeper", "app", "gunicorn.workers.gthread"),
+    *("tools.cluster.__main__", "tools.cluster.rotate"),
     *("tools.cluster.audit", "tools.cluster.give", "tools.cluster.status"),
     *("tools.leakscan.__main__", "tools.demo.__main__", "docs.workshop.torn"),
 )

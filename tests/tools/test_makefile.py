@@ -75,15 +75,15 @@ def test_new_requirements_are_fetched(clone: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["run", "status", "rotate", "give", "audit", "leak-scan", "demo"]
+    "target",
+    [
+        *("run", "cluster", "deploy", "status", "rotate", "give", "audit", "leak-scan", "demo"),
+        *("reset", "destroy"),
+    ],
 )
 def test_a_user_s_targets_install_no_linter_and_no_browser(clone: Path, target: str) -> None:
     for mark in MADE:
         (clone / mark).unlink()
-    (clone / "tools" / "cluster").mkdir(parents=True)
-    for script in ("status", "rotate", "give", "audit"):
-        (clone / "tools" / "cluster" / script).write_text(PROGRAM)
-        (clone / "tools" / "cluster" / script).chmod(0o755)
     assert fetches(called(clone, target)) == ["python -m tools.install .venv/run"]
 
 

@@ -79,6 +79,21 @@ def test_on_a_terminal_what_is_under_way_counts_its_seconds() -> None:
     assert COLOUR.search(shown.written) is None
 
 
+def test_steps_that_end_as_they_begin_have_a_line_each_and_nothing_else() -> None:
+    script = STEPS.partition("    with ")[0]
+    script += """
+    for number in range(100):
+        with progress.step(f"number {number}"):
+            pass
+    progress.finish()
+"""
+    command = [sys.executable, "-c", script]
+    with terminal(command, ROOT, {"PATH": os.environ["PATH"]}) as shown:
+        assert shown.end() == 0
+        assert shown.left_over() == []
+    assert texts(shown.screen()) == [*(f"number {number}" for number in range(100)), "in all"]
+
+
 def test_a_dumb_terminal_has_plain_lines() -> None:
     with run(0, TERM="dumb") as shown:
         assert shown.end() == 0

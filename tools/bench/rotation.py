@@ -42,7 +42,7 @@ class Round:
 
 def main() -> int:
     """Measure everything, and write it down."""
-    cluster = Cluster(os.environ["CLUSTER"], os.environ["HTTPS_PORT"])
+    cluster = Cluster.from_environment()
     print(cluster.run("make", "deploy"))
     cluster.kubectl("patch", "cronjob", "flask-app-keeper", "--patch", SUSPENDED)
     try:

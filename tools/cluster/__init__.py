@@ -1,1 +1,1 @@
-"""What `make status` and `make audit` ask of the kind cluster, beside the scripts that make it."""
+"""The kind cluster: the client for it, and what make does with it."""

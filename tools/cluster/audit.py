@@ -10,14 +10,16 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from tools.problem import Problem
+
 from .audit_events import Log, Request
 from .audit_table import Table, as_json, left_out
-from .commands import NAMESPACE, RELEASE, Object, Problem, items, node
+from .client import NAMESPACE, RELEASE, Cluster, Object
 
 FOLDER: Final = "/var/log/kubernetes"
 #: Stands after what the log has at first; no event begins like this.
@@ -42,16 +44,15 @@ kill $!
 UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def main() -> int:
-    """Print the table, go on with it where that is asked for, and return the exit status."""
-    arguments = command_line().parse_args()
+def audit(cluster: Cluster, words: Sequence[str]) -> int:
+    """Print the table, go on with it where that is asked for, and return the exit status.
+
+    :param words: AUDIT_ARGS.
+    :raises Problem: there is no release, or its log can't be read.
+    """
+    arguments = command_line().parse_args(words)
     try:
-        return _show(arguments)
-    except Problem as problem:
-        print(problem, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+        return _show(cluster, arguments)
     except BrokenPipeError:
         # `| head` has enough; nothing more is written, at the end of the program either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -84,16 +85,17 @@ def _ago(text: str) -> datetime:
     return datetime.now(UTC) - timedelta(seconds=int(number) * UNITS[unit])
 
 
-def _show(arguments: argparse.Namespace) -> int:
-    names = secrets_of(items("deployments,statefulsets,cronjobs"))
+def _show(cluster: Cluster, arguments: argparse.Namespace) -> int:
+    names = secrets_of(cluster.release_objects("deployments,statefulsets,cronjobs"))
     if not names:
         raise Problem(f"There is no release {RELEASE}: `make deploy` installs it.")
     log = Log(NAMESPACE, names, arguments.all, arguments.since, arguments.denied)
     table = Table(NAMESPACE, arguments.wide)
     # where JSON is asked for, nothing else may be in it
     aside = sys.stderr if arguments.json else sys.stdout
-    with _lines(arguments.follow) as lines:
-        found = sorted(_before_mark(lines, log), key=lambda one: one.time)
+    node = cluster.control_plane
+    with _lines(node, arguments.follow) as lines:
+        found = sorted(_before_mark(node, lines, log), key=lambda one: one.time)
         for text in map(as_json, found) if arguments.json else [table.begin(found)]:
             print(text, flush=True)
         told = left_out(log)
@@ -129,7 +131,7 @@ def _named(value: Any) -> Iterator[str]:
             yield from _named(one)
 
 
-def _before_mark(lines: Iterator[str], log: Log) -> list[Request]:
+def _before_mark(node: str, lines: Iterator[str], log: Log) -> list[Request]:
     """Return the requests that are in the log already."""
     found: list[Request] = []
     before = ""
@@ -140,16 +142,16 @@ def _before_mark(lines: Iterator[str], log: Log) -> list[Request]:
         if request := log.take(before):
             found.append(request)
         before = line
-    raise Problem(f"The audit log of {node()} ended while it was read: try again.")
+    raise Problem(f"The audit log of {node} ended while it was read: try again.")
 
 
 @contextmanager
-def _lines(is_followed: bool) -> Iterator[Iterator[str]]:
+def _lines(node: str, is_followed: bool) -> Iterator[Iterator[str]]:
     """Give the lines of the log, oldest first, and those that come where it is followed.
 
     :raises Problem: there is no log.
     """
-    command = ("docker", "exec", "--interactive", node(), "sh", "-c", READ, "sh")
+    command = ("docker", "exec", "--interactive", node, "sh", "-c", READ, "sh")
     arguments = (FOLDER, str(NO_LOG), MARK, "follow" if is_followed else "once")
     with subprocess.Popen(
         [*command, *arguments],
@@ -161,21 +163,17 @@ def _lines(is_followed: bool) -> Iterator[Iterator[str]]:
         start_new_session=True,  # Ctrl-C is for the one who ends it
     ) as process:
         try:
-            yield _read(process)
+            yield _read(node, process)
         finally:
             # then what runs on the node ends, once nothing of it waits to be read
             process.communicate()
 
 
-def _read(process: subprocess.Popen[str]) -> Iterator[str]:
+def _read(node: str, process: subprocess.Popen[str]) -> Iterator[str]:
     for line in process.stdout or ():
         yield line.rstrip("\n")
     _, said = process.communicate()
     if process.returncode == NO_LOG:
-        raise Problem(f"{node()} has no audit log: `make destroy`, and `make deploy` again.")
+        raise Problem(f"{node} has no audit log: `make destroy`, and `make deploy` again.")
     if process.returncode:
-        raise Problem(f"{node()} can't be asked: {said.strip() or 'docker does not say why'}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        raise Problem(f"{node} can't be asked: {said.strip() or 'docker does not say why'}")

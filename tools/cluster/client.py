@@ -23,7 +23,13 @@ from tools.problem import Problem
 from tools.resource import READ
 
 ROOT = Path(__file__).parents[2]
+
+#: What `make deploy` installs, and where.
+RELEASE = "flask-app"
 NAMESPACE = "flask-app"
+
+#: How long a program may take that answers soon, in seconds.
+TIMEOUT = 60
 
 SQL = """
 import psycopg
@@ -77,9 +83,14 @@ class Cluster:
     port: str
     namespace: str = NAMESPACE
     #: The first part of the names of the release's objects.
-    fullname: str = "flask-app"
+    fullname: str = RELEASE
     #: The folder of the project that made it.
     root: Path = ROOT
+
+    @classmethod
+    def from_environment(cls) -> Cluster:
+        """Return the one that the variables CLUSTER and HTTPS_PORT name."""
+        return cls(os.environ.get("CLUSTER") or "flask-app", os.environ.get("HTTPS_PORT", ""))
 
     @property
     def state(self) -> Path:
@@ -102,17 +113,49 @@ class Cluster:
 
         :raises CommandError: it failed, and `check` is set.
         """
-        done = subprocess.run(
+        done = self.complete(*command, stdin=stdin)
+        if check and done.returncode:
+            raise CommandError(f"{command[0]} {command[1]} failed: {done.stderr[-2000:].strip()}")
+        return done.stdout if check else done.stdout + done.stderr
+
+    def ask(self, *command: str, stdin: str = "") -> str:
+        """Run a command that answers soon, and return what it printed.
+
+        :raises CommandError: it failed, which the message says in one sentence, or took too long.
+        """
+        done = self.complete(*command, stdin=stdin, timeout=TIMEOUT)
+        if done.returncode:
+            said = (done.stderr.strip().splitlines() or ["it does not say why"])[-1]
+            raise CommandError(f"{command[0]} fails: {said}")
+        return done.stdout
+
+    def complete(
+        self, *command: str, stdin: str = "", timeout: float | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end, also when Ctrl-C comes, which it has heard as well.
+
+        :raises CommandError: it took longer than `timeout` seconds, and was killed.
+        """
+        with subprocess.Popen(
             command,
-            input=stdin,
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
+            errors="replace",
             cwd=self.root,
             env=self.environment(),
-        )
-        if check and done.returncode:
-            raise CommandError(f"{command[0]} {command[1]} failed: {done.stderr[-2000:]}")
-        return done.stdout if check else done.stdout + done.stderr
+        ) as process:
+            try:
+                output, errors = process.communicate(stdin, timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise CommandError(f"{command[0]} does not end within {timeout} s.") from None
+            except KeyboardInterrupt:
+                # it may have something to undo, as helm has
+                process.communicate()
+                raise
+        return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
     def stream(self, *command: str, stdin: bytes = b"") -> Iterator[bytes]:
         """Run a command and iterate over what it prints, in chunks.
@@ -144,7 +187,7 @@ class Cluster:
                 process.kill()
             if ended:
                 errors.seek(0)
-                raise CommandError(f"{command[0]} failed: {errors.read()[-2000:].decode()}")
+                raise CommandError(f"{command[0]} failed: {errors.read()[-2000:].decode().strip()}")
 
     def command(self, *arguments: str) -> list[str]:
         """Return a kubectl command for the release's namespace."""
@@ -154,6 +197,16 @@ class Cluster:
     def kubectl(self, *arguments: str, stdin: str = "", check: bool = True) -> str:
         """Run kubectl in the release's namespace."""
         return self.run(*self.command(*arguments), stdin=stdin, check=check)
+
+    def release_objects(self, kinds: str) -> list[Object]:
+        """Return the release's objects of some kinds, as "pods,jobs", that stay.
+
+        :raises CommandError: kubectl fails, which the message says in one sentence.
+        """
+        selector = f"app.kubernetes.io/instance={self.fullname}"
+        command = self.command("get", kinds, "--selector", selector, "--output", "json")
+        listed: list[Object] = json.loads(self.ask(*command))["items"]
+        return [one for one in listed if "deletionTimestamp" not in one["metadata"]]
 
     def get(self, path: str) -> str:
         """Ask the API server for a path, without a process: what waits asks often.

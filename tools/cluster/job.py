@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,14 +28,14 @@ class Job:
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """Follow what it logs, line by line, until it ends."""
-        self._wait_until_started()
+        self.wait_until_started()
         command = self.cluster.command("logs", "--follow", f"job/{self.name}")
         with subprocess.Popen(
             command, env=self.cluster.environment(), stdout=subprocess.PIPE, text=True
         ) as process:
             try:
                 for line in process.stdout or ():
-                    yield json.loads(line)
+                    yield entry(line)
             finally:
                 process.kill()
 
@@ -83,7 +83,12 @@ class Job:
         ended = {one["type"] for one in conditions if one["status"] == "True"}
         return next((one for one in ("Complete", "Failed") if one in ended), "")
 
-    def _wait_until_started(self) -> None:
+    def wait_until_started(self) -> None:
+        """Wait until its container has started, which kubectl's own waiting does not cover.
+
+        :raises PollTimeout: it does not start.
+        """
+
         def has_started() -> bool:
             pods = self.cluster.items("pods", f"job-name={self.name}")
             states = [one["state"] for pod in pods for one in containers(pod)]
@@ -95,6 +100,18 @@ class Job:
 def start(cluster: Cluster, *arguments: str, **environment: str) -> Job:
     """Start the keeper once, with these arguments, and these variables turned."""
     name = f"keeper-{'-'.join(arguments)}-{time.time_ns() // 1_000_000}".replace("--", "-")
+    return create(cluster, name, arguments, environment)
+
+
+def create(
+    cluster: Cluster, name: str, arguments: Sequence[str], environment: Mapping[str, str]
+) -> Job:
+    """Create a Job of this name from the keeper's CronJob; it runs once, and goes in an hour.
+
+    :param arguments: those of the keeper.
+    :param environment: its variables that are turned.
+    :raises CommandError: it can't be created, or there is no such variable.
+    """
     made = cluster.kubectl(
         *("create", "job", name, "--from", f"cronjob/{cluster.fullname}-keeper"),
         *("--dry-run=client", "--output", "json"),
@@ -110,6 +127,15 @@ def start(cluster: Cluster, *arguments: str, **environment: str) -> Job:
     container["env"] = kept + turned
     cluster.kubectl("create", "--filename", "-", stdin=json.dumps(job))
     return Job(cluster, name)
+
+
+def entry(line: str) -> dict[str, Any]:
+    """Return a line of the keeper's log; what is no JSON is the whole message."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {"message": line.rstrip("\n")}
 
 
 def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,9 +1,7 @@
-"""``python -m tools.cluster.status``: one screen of what is deployed; nobody reads a value for it.
+"""One screen of what is deployed; nobody reads a value for it.
 
 The ages are the keeper's to tell: its own account, which may read the release's Secrets and
 nothing else, runs `status` in a Job that is gone afterwards. Helm reads its own records.
-
-Exit status: 0 nothing is broken, 1 something is, or can't be told.
 """
 
 from __future__ import annotations
@@ -11,15 +9,16 @@ from __future__ import annotations
 import copy
 import json
 import sys
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from keeper.screen import screen
+from tools.poll import PollTimeout, poll
+from tools.problem import Problem
 
-from .commands import NAMESPACE, RELEASE, Object, Problem, items, kubectl, run
+from .client import NAMESPACE, RELEASE, Cluster, Object
 
 #: How long the keeper's Job may take, in seconds.
 LIMIT: Final = 60
@@ -30,29 +29,26 @@ PAUSE: Final = 0.3
 COMPONENT: Final = "app.kubernetes.io/component"
 
 
-def main() -> int:
-    """Print the screen, and return the exit status."""
-    try:
-        text, is_sound = screen(facts(), datetime.now(UTC))
-    except Problem as problem:
-        print(problem, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+def show(cluster: Cluster) -> int:
+    """Print the screen, and return the exit status: 0 nothing is broken, 1 something is.
+
+    :raises Problem: it can't be told.
+    """
+    text, is_sound = screen(facts(cluster), datetime.now(UTC))
     print(text)
     return 0 if is_sound else 1
 
 
-def facts() -> dict[str, Any]:
+def facts(cluster: Cluster) -> dict[str, Any]:
     """Return what the keeper knows, and beside it what helm and the API server do.
 
     :raises Problem: one of them does not answer.
     """
-    release, source = deployed(), source_of_secrets()
-    found = items("pods,jobs,cronjobs")
+    release, source = deployed(cluster), source_of_secrets(cluster)
+    found = cluster.release_objects("pods,jobs,cronjobs")
     cron_job = next((one for one in found if one["kind"] == "CronJob"), None)
     if cron_job:
-        told = ask_keeper(cron_job)
+        told = ask_keeper(cluster, cron_job)
     elif source == "keeper":
         raise Problem("The keeper's CronJob is missing: `make deploy` makes it again.")
     else:
@@ -69,14 +65,14 @@ def facts() -> dict[str, Any]:
     }
 
 
-def deployed() -> dict[str, Any]:
+def deployed(cluster: Cluster) -> dict[str, Any]:
     """Return what helm says of the release's last revision.
 
     :raises Problem: there is none.
     """
     arguments = ("--namespace", NAMESPACE, "--max", "1", "--output", "json")
     try:
-        last: dict[str, Any] = json.loads(run("helm", "history", RELEASE, *arguments))[-1]
+        last: dict[str, Any] = json.loads(cluster.ask("helm", "history", RELEASE, *arguments))[-1]
     except Problem as problem:
         if "not found" in str(problem):
             raise Problem(f"There is no release {RELEASE}: `make deploy` installs it.") from None
@@ -84,30 +80,31 @@ def deployed() -> dict[str, Any]:
     return {**last, "name": RELEASE, "deployed": last["updated"]}
 
 
-def source_of_secrets() -> str:
+def source_of_secrets(cluster: Cluster) -> str:
     """Return the release's `secrets.source`.
 
     :raises Problem: helm does not say.
     """
     arguments = ("--namespace", NAMESPACE, "--all", "--output", "json")
-    values = json.loads(run("helm", "get", "values", RELEASE, *arguments))
+    values = json.loads(cluster.ask("helm", "get", "values", RELEASE, *arguments))
     return str(values.get("secrets", {}).get("source", "keeper"))
 
 
-def ask_keeper(cron_job: Object) -> dict[str, Any]:
+def ask_keeper(cluster: Cluster, cron_job: Object) -> dict[str, Any]:
     """Run the keeper's `status` once, in a Job, and return what it tells.
 
     :raises Problem: the Job can't be started, or fails.
     """
     if sys.stderr.isatty():
         print("asking the keeper ...", file=sys.stderr)
-    made = kubectl("create", "--filename", "-", "--output", "name", stdin=status_job(cron_job))
+    create = cluster.command("create", "--filename", "-", "--output", "name")
+    made = cluster.ask(*create, stdin=status_job(cron_job))
     job = made.strip().removeprefix("job.batch/")
     try:
-        _wait(job)
-        return answer(kubectl("logs", f"job/{job}", "--tail", "-1"))
+        _wait(cluster, job)
+        return answer(cluster.ask(*cluster.command("logs", f"job/{job}", "--tail", "-1")))
     finally:
-        kubectl("delete", "job", job, "--ignore-not-found", "--wait=false")
+        cluster.ask(*cluster.command("delete", "job", job, "--ignore-not-found", "--wait=false"))
 
 
 def status_job(cron_job: Object) -> str:
@@ -122,22 +119,23 @@ def status_job(cron_job: Object) -> str:
     return json.dumps({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec})
 
 
-def _wait(job: str) -> None:
+def _wait(cluster: Cluster, job: str) -> None:
     """Wait until the Job has ended, well or not.
 
     :raises Problem: it takes too long.
     """
-    deadline = time.monotonic() + LIMIT
-    while not _ended(json.loads(kubectl("get", "job", job, "--output", "json"))):
-        if time.monotonic() > deadline:
-            found = json.loads(
-                kubectl("get", "pods", "--selector", f"job-name={job}", "--output", "json")
-            )
-            raise Problem(
-                f"The keeper's Job, which tells the ages, did not end within {LIMIT} s: "
-                f"{why_waiting(found['items'])}."
-            )
-        time.sleep(PAUSE)
+
+    def get(*what: str) -> Any:
+        return json.loads(cluster.ask(*cluster.command("get", *what, "--output", "json")))
+
+    try:
+        poll(lambda: _ended(get("job", job)), f"the end of {job}", LIMIT, PAUSE)
+    except PollTimeout:
+        pods = get("pods", "--selector", f"job-name={job}")["items"]
+        raise Problem(
+            f"The keeper's Job, which tells the ages, did not end within {LIMIT} s: "
+            f"{why_waiting(pods)}."
+        ) from None
 
 
 def why_waiting(pods: Sequence[Object]) -> str:
@@ -245,7 +243,3 @@ def _what(job: Object) -> str:
 def _arguments(job: Object) -> list[str]:
     found: list[str] = job["spec"]["template"]["spec"]["containers"][0].get("args", [])
     return found
-
-
-if __name__ == "__main__":
-    sys.exit(main())

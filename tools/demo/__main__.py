@@ -8,7 +8,6 @@ Exit status: 0 all of it went as it was told, 1 something did not, 130 Ctrl-C.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 
@@ -29,7 +28,7 @@ def main() -> int:
     """Tell the story, and return the exit status."""
     for one in ENDING:
         signal.signal(one, signal.default_int_handler)
-    cluster = Cluster(os.environ.get("CLUSTER") or "flask-app", os.environ.get("HTTPS_PORT", ""))
+    cluster = Cluster.from_environment()
     values: list[Secret] = []
     with Progress(sys.stdout) as progress:
         stage = Stage(progress, someone_watches(sys.stdin, sys.stdout))

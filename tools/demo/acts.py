@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
 from secret_files import Secret
 from tools.cluster.client import ROOT, Cluster
+from tools.cluster.deploy import deploy as deploy_release
+from tools.cluster.kind import https_port
 from tools.leakscan.engine import CLEAN, Place, Report, Row
 from tools.leakscan.places import PLACES
 from tools.leakscan.report import summary, table
 from tools.leakscan.run import scanning
+from tools.problem import Problem
 
 from . import leak
 from .stage import NotAsTold, Stage, open_page
@@ -31,23 +32,13 @@ def deploy(stage: Stage, cluster: Cluster) -> Cluster:
         "the cluster makes all of them, and Helm never sees one.",
     )
     stage.say()
-    if _run(cluster, ROOT / "tools" / "cluster" / "deploy"):
-        raise NotAsTold("the deployment failed, as it says above")
-    mapped = cluster.run("docker", "port", cluster.control_plane, "30443/tcp")
-    deployed = replace(cluster, port=mapped.splitlines()[0].rpartition(":")[2])
+    try:
+        deploy_release(cluster, stage.progress, hints=False)
+    except Problem as problem:
+        raise NotAsTold(f"the deployment failed: {problem}") from None
+    deployed = replace(cluster, port=https_port(cluster))
     deployed.wait_until_ready()
     return deployed
-
-
-def _run(cluster: Cluster, script: Path) -> int:
-    """Run a script that tells its steps itself, and return its exit status."""
-    process = subprocess.Popen([script], env={**cluster.environment(), "HINTS": "0"})
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        # it has heard of it as well, and may have something to take back
-        process.wait()
-        raise
 
 
 def open_it(stage: Stage, cluster: Cluster) -> None:

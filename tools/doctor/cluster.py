@@ -38,7 +38,6 @@ def cluster() -> Iterator[Line]:
             found = nodes()
         except Silent as silent:
             trouble = Line(KIND, WARNING, "clusters", str(silent), "try `docker ps --all`")
-    yield _bash()
     yield from _docker(info, any(node.cluster == own_cluster() for node in found))
     yield tool(KIND, "kind", "kind", "version", about="makes the cluster")
     yield _kubectl(found)
@@ -60,13 +59,6 @@ def docker_info() -> Mapping[str, Any]:
     except (Silent, ValueError):
         return {}
     return info if isinstance(info, dict) else {}
-
-
-def _bash() -> Line:
-    line = tool(KIND, "bash", "bash", "--version", about="the scripts in tools/cluster/")
-    if line.mark == OK and numbers(line.found) < (4,):
-        return Line(KIND, MISSING, "bash", line.found, f"4 or later: {PAGES['bash']}")
-    return line
 
 
 def _docker(info: Mapping[str, Any], has_cluster: bool) -> Iterator[Line]:

@@ -26,14 +26,13 @@ LOCAL: Final = "make run, make test"
 KIND: Final = "make deploy, make e2e"
 SETTINGS: Final = "settings"
 
-#: Where to get what; tools/cluster/common.sh and README.md name the same pages.
+#: Where to get what; `make deploy` and README.md name the same pages.
 PAGES: Final = {
     "make": "https://www.gnu.org/software/make/",
     "Python": "https://www.python.org/downloads/",
     "git": "https://git-scm.com/downloads",
     "curl": "https://curl.se/download.html",
     "promtool": "https://prometheus.io/download/",
-    "bash": "https://www.gnu.org/software/bash/",
     "docker": "https://docs.docker.com/get-started/get-docker/",
     "buildx": "https://github.com/docker/buildx#installing",
     "kind": "https://kind.sigs.k8s.io/docs/user/quick-start/#installation",

@@ -18,8 +18,8 @@ from .ports import own_cluster
 LIMIT: Final = 3
 
 _CLUSTER: Final = "io.x-k8s.kind.cluster"
-#: Where kind-config.yaml mounts the key file that tools/cluster/create makes.
-_KEY_FILE: Final = "/etc/kubernetes/secrets/encryption.yaml"
+#: Where kind-config.yaml mounts the key file that `make deploy` makes.
+KEY_FILE: Final = "/etc/kubernetes/secrets/encryption.yaml"
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def nodes() -> list[Node]:
 
 def _node(told: dict[str, Any]) -> Node:
     mounts = {mount["Destination"]: mount.get("Source", "") for mount in told["Mounts"]}
-    key_file = mounts.get(_KEY_FILE, "")
+    key_file = mounts.get(KEY_FILE, "")
     return Node(
         cluster=str(told["Config"]["Labels"][_CLUSTER]),
         container=str(told["Name"]).lstrip("/"),

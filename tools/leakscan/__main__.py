@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -35,7 +34,7 @@ def main() -> int:
         "--rotate", action="store_true", help="rotate first, and look for the values before as well"
     )
     arguments = parser.parse_args()
-    cluster = Cluster(os.environ.get("CLUSTER", "flask-app"), port="")
+    cluster = Cluster.from_environment()
     values: list[Secret] = []
     try:
         shown = sys.stderr if is_terminal(sys.stderr) else None

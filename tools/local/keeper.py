@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 import sys
+from collections.abc import Sequence
 
 from app.settings import Settings, SettingsError
 from keeper.__main__ import command_line, do
@@ -20,9 +21,12 @@ from .place import FOLDER, Running, plan
 WAIT_SECONDS = 60
 
 
-def main() -> int:
-    """Run one of the keeper's commands, and return its exit status."""
-    arguments = command_line("python -m tools.local.keeper").parse_args()
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one of the keeper's commands, and return its exit status.
+
+    :param words: the command line, if it is not that of this process.
+    """
+    arguments = command_line("python -m tools.local.keeper").parse_args(words)
     redactor = Redactor()
     _write_steps(redactor)
     for name in [name for name in os.environ if name.startswith("PG")]:

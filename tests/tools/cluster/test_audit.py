@@ -16,7 +16,9 @@ import psutil
 import pytest
 
 from tests.tools.cluster.events import ADMIN, NODE, line
-from tools.cluster.audit import command_line, main, secrets_of
+from tools.cluster.audit import audit, command_line, secrets_of
+from tools.cluster.client import Cluster
+from tools.problem import Problem
 
 WaitFor = Callable[..., None]
 
@@ -76,8 +78,12 @@ class Programs:
         items = [{**one, "metadata": {"name": "x"}} for one in OBJECTS]
         listed.write_text(json.dumps({"items": items}))
         self.add("kubectl", f"cat {listed}")
+        self.add("kind", "echo flask-app")
+        (folder / "kubeconfig").touch()
         # what follows `docker exec --interactive NODE sh -c`, but for the folder
-        self.add("docker", f'script=$6; shift 8; exec sh -c "$script" sh {self.log} "$@"')
+        asked = f'script=$6; shift 8; exec sh -c "$script" sh {self.log} "$@"'
+        made_by = "echo /gone/.local/cluster/flask-app/encryption.yaml"
+        self.add("docker", f"case $1 in exec) {asked} ;; inspect) {made_by} ;; esac")
 
     def add(self, name: str, script: str) -> None:
         path = self.folder / name
@@ -92,7 +98,7 @@ class Programs:
     def start(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         """Start it in a process of its own, which is killed when it takes too long."""
         with subprocess.Popen(
-            [sys.executable, "-m", "tools.cluster.audit", *arguments],
+            [sys.executable, "-m", "tools.cluster", "audit", *arguments],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -117,12 +123,15 @@ Run = Callable[..., tuple[str, str, int]]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+def run(capfd: pytest.CaptureFixture[str]) -> Run:
     """Return a function that runs it, and returns its output, its errors and its exit status."""
 
     def run(*arguments: str) -> tuple[str, str, int]:
-        monkeypatch.setattr(sys, "argv", ["audit", *arguments])
-        status = main()
+        try:
+            status = audit(Cluster.from_environment(), arguments)
+        except Problem as problem:
+            print(problem, file=sys.stderr)
+            status = 1
         return (*capfd.readouterr(), status)
 
     return run

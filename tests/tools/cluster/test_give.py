@@ -8,13 +8,14 @@ import io
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from keeper.folder_secrets import FolderSecrets
 from secret_files import Key
 from tools.cluster import give
-from tools.cluster.commands import Problem
+from tools.cluster.client import Cluster
 
 TOKEN = b"of-a-provider-5e91c07bd4\n"
 
@@ -26,19 +27,32 @@ def keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(give, "FOLDER", tmp_path)
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str, content: bytes = TOKEN) -> int:
-    monkeypatch.setattr(sys, "argv", ["give", *arguments])
+class StandIn:
+    """Takes what kubectl is asked for."""
+
+    command = Cluster.command
+    name = namespace = "flask-app"
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[tuple[str, ...], str]] = []
+
+    def ask(self, *words: str, stdin: str) -> None:
+        self.asked.append((words[5:], stdin))
+
+
+def run(
+    monkeypatch: pytest.MonkeyPatch, name: str, cluster: Any = None, content: bytes = TOKEN
+) -> int:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
-    return give.main()
+    return give.give(name, cluster)
 
 
 def test_what_is_deployed_gets_it_by_the_input_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = []
-    monkeypatch.setattr(give, "kubectl", lambda *words, stdin: asked.append((words, stdin)))
-    assert run(monkeypatch, "MAIL_TOKEN", "--deployed") == 0
-    ((words, stdin),) = asked
+    cluster = StandIn()
+    assert run(monkeypatch, "MAIL_TOKEN", cluster) == 0
+    ((words, stdin),) = cluster.asked
     assert words[:3] == ("patch", "secret", "flask-app-secrets")
     assert base64.b64decode(json.loads(stdin)["data"]["MAIL_TOKEN"]) == TOKEN
     # pragma: allowlist nextline secret
@@ -56,10 +70,9 @@ def test_without_a_cluster_it_is_a_file_beside_what_is_there(
 
 
 def test_on_a_terminal_it_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(sys, "argv", ["give", "MAIL_TOKEN"])
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(getpass, "getpass", lambda prompt: TOKEN.decode())
-    assert give.main() == 0
+    assert give.give("MAIL_TOKEN", None) == 0
     assert FolderSecrets(tmp_path).get("secrets").text("MAIL_TOKEN") == TOKEN.decode()
 
 
@@ -98,14 +111,3 @@ def test_another_key_is_refused(
 ) -> None:
     assert run(monkeypatch, name) == 2
     assert said in capsys.readouterr().err
-
-
-def test_a_cluster_that_does_not_take_it_is_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def fail(*words: str, stdin: str) -> str:
-        raise Problem("kubectl fails: not found")
-
-    monkeypatch.setattr(give, "kubectl", fail)
-    assert run(monkeypatch, "MAIL_TOKEN", "--deployed") == 1
-    assert capsys.readouterr().err == "kubectl fails: not found\n"

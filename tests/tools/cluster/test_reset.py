@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from tests.terminal import CTRL_C, terminal
 
 ROOT = Path(__file__).parents[3]
-NEEDED = ("bash", "cat", "dirname", "grep", "make", "mkdir", "rm", "sed", "sh", "sleep", "stty")
+NEEDED = ("cat", "make", "sh", "sleep")
 
 #: Programs that note what they are asked for, and do nothing.
 DOCKER = """
@@ -50,9 +51,14 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.clone, self.programs, self._asked = folder / "clone", folder / "bin", folder / "asked"
-        self.clone.mkdir()
-        shutil.copytree(ROOT / "tools", self.clone / "tools")
+        for name in ("requirements", "secret_files", "tools"):
+            shutil.copytree(ROOT / name, self.clone / name)
         shutil.copy(ROOT / "Makefile", self.clone)
+        installed = self.clone / ".venv" / "bin" / "python"
+        installed.parent.mkdir(parents=True)
+        installed.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        installed.chmod(0o755)
+        (self.clone / ".venv" / "run").touch()
         self.programs.mkdir()
         for name in NEEDED:
             found = shutil.which(name)

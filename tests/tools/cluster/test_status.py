@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tools.cluster import status
-from tools.cluster.commands import Problem
+from tools.cluster.client import Cluster
+from tools.problem import Problem
 
 Object = dict[str, Any]
 
@@ -211,21 +212,26 @@ def test_the_last_run_is_the_newest_that_did_something() -> None:
     assert status.runs(suspended, []) == {"suspended": True, "last": None}
 
 
-class Cluster:
+class StandIn:
     """Answers in the place of helm, kubectl and the keeper."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = Cluster.command
+    name = namespace = "flask-app"
+
+    def __init__(self) -> None:
         self.source = self.told = "keeper"
         self.items: list[Object] = [CRON_JOB, {**pod("pod-1", "10.244.0.8"), "kind": "Pod"}]
         self.items[1]["metadata"]["labels"] = {status.COMPONENT: "service"}
         self.problem = ""
         self.log = ""
         self.deleted: list[str] = []
-        monkeypatch.setattr(status, "run", self.run)
-        monkeypatch.setattr(status, "kubectl", self.kubectl)
-        monkeypatch.setattr(status, "items", lambda kinds: self.items)
 
-    def run(self, program: str, *arguments: str) -> str:
+    def release_objects(self, kinds: str) -> list[Object]:
+        return self.items
+
+    def ask(self, program: str, *arguments: str, stdin: str = "") -> str:
+        if program == "kubectl":
+            return self.kubectl(*arguments[4:])
         if self.problem:
             raise Problem(self.problem)
         if arguments[0] == "history":
@@ -234,7 +240,7 @@ class Cluster:
             return json.dumps([one | more])
         return json.dumps({"secrets": {"source": self.source}})
 
-    def kubectl(self, *arguments: str, stdin: str = "") -> str:
+    def kubectl(self, *arguments: str) -> str:
         if arguments[0] == "create":
             return "job.batch/flask-app-status-x\n"
         if arguments[:2] == ("get", "pods"):
@@ -255,12 +261,12 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    return Cluster(monkeypatch)
+def cluster() -> Any:
+    return StandIn()
 
 
-def test_all_of_it_is_one_screen(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
-    assert status.main() == 0
+def test_all_of_it_is_one_screen(cluster: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status.show(cluster) == 0
     told = capsys.readouterr()
     assert told.err == ""  # which is no terminal
     assert "flask-app, revision 2 (deployed), " in told.out
@@ -272,17 +278,15 @@ def test_all_of_it_is_one_screen(cluster: Cluster, capsys: pytest.CaptureFixture
     assert told.out.endswith("\nNothing is broken.\n")
 
 
-def test_what_is_broken_is_exit_status_1(
-    cluster: Cluster, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_broken_is_exit_status_1(cluster: Any, capsys: pytest.CaptureFixture[str]) -> None:
     cluster.items[1]["status"]["conditions"][0]["status"] = "False"
-    assert status.main() == 1
+    assert status.show(cluster) == 1
     assert "\nBroken:\n  - the pod pod-1 is not ready\n" in capsys.readouterr().out
 
 
-def test_another_source_is_named(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_source_is_named(cluster: Any, capsys: pytest.CaptureFixture[str]) -> None:
     cluster.source, cluster.told = "vault-agent", "somebody else"
-    assert status.main() == 0
+    assert status.show(cluster) == 0
     told = capsys.readouterr().out
     assert "from elsewhere (vault-agent), where alone" in told
     assert "pod-1  7           a     yes    0" in told
@@ -296,19 +300,19 @@ def test_another_source_is_named(cluster: Cluster, capsys: pytest.CaptureFixture
     ],
 )
 def test_helm_and_the_keeper_may_not_agree_for_a_moment(
-    cluster: Cluster, capsys: pytest.CaptureFixture[str], source: str, told: str, shown: str
+    cluster: Any, capsys: pytest.CaptureFixture[str], source: str, told: str, shown: str
 ) -> None:
     cluster.source, cluster.told = source, told
-    assert status.main() == 0
+    assert status.show(cluster) == 0
     assert shown in capsys.readouterr().out
 
 
 def test_where_nothing_is_the_keepers_nobody_is_asked(
-    cluster: Cluster, capsys: pytest.CaptureFixture[str]
+    cluster: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cluster.source = "existing"
     del cluster.items[0]
-    assert status.main() == 0
+    assert status.show(cluster) == 0
     told = capsys.readouterr().out
     assert "from elsewhere (existing), where alone" in told
     assert "has nothing to do here, and nobody asks the pods for their generations" in told
@@ -316,20 +320,21 @@ def test_where_nothing_is_the_keepers_nobody_is_asked(
     assert not cluster.deleted
 
 
-def sentence(capsys: pytest.CaptureFixture[str]) -> str:
+def sentence(cluster: Any, capsys: pytest.CaptureFixture[str]) -> str:
     """See that it can't be told, and return the one line that says why."""
-    assert status.main() == 1
-    told = capsys.readouterr()
-    assert told.out == ""
-    (line,) = told.err.splitlines()
+    with pytest.raises(Problem) as caught:
+        status.show(cluster)
+    assert "".join(capsys.readouterr()) == ""
+    (line,) = str(caught.value).splitlines()
     return line
 
 
 def test_a_missing_cron_job_is_one_sentence(
-    cluster: Cluster, capsys: pytest.CaptureFixture[str]
+    cluster: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     del cluster.items[0]
-    assert sentence(capsys) == "The keeper's CronJob is missing: `make deploy` makes it again."
+    told = "The keeper's CronJob is missing: `make deploy` makes it again."
+    assert sentence(cluster, capsys) == told
 
 
 @pytest.mark.parametrize(
@@ -343,27 +348,27 @@ def test_a_missing_cron_job_is_one_sentence(
     ],
 )
 def test_a_helm_that_does_not_know_is_one_sentence(
-    cluster: Cluster, capsys: pytest.CaptureFixture[str], problem: str, said: str
+    cluster: Any, capsys: pytest.CaptureFixture[str], problem: str, said: str
 ) -> None:
     cluster.problem = problem
-    assert sentence(capsys) == said
+    assert sentence(cluster, capsys) == said
 
 
 def test_a_job_that_failed_is_one_sentence_and_removed(
-    cluster: Cluster, capsys: pytest.CaptureFixture[str]
+    cluster: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cluster.log = '{"level": "ERROR", "message": "can\'t get the Secret x: 403 Forbidden"}'
     told = "The keeper can't tell the ages: can't get the Secret x: 403 Forbidden"
-    assert sentence(capsys) == told
+    assert sentence(cluster, capsys) == told
     assert cluster.deleted == ["flask-app-status-x"]
 
 
 def test_a_job_that_does_not_end_is_one_sentence_and_removed(
-    cluster: Cluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    cluster: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(status, "LIMIT", -1)
     monkeypatch.setattr(status, "_ended", lambda job: None)
     monkeypatch.setattr(status, "why_waiting", lambda pods: "its pod waits")
     told = "The keeper's Job, which tells the ages, did not end within -1 s: its pod waits."
-    assert sentence(capsys) == told
+    assert sentence(cluster, capsys) == told
     assert cluster.deleted == ["flask-app-status-x"]

@@ -1,27 +1,30 @@
-"""The Makefile and the scripts of tools/cluster/, as far as they go without Docker."""
+"""The Makefile and `python -m tools.cluster`, as far as they go without Docker."""
 
 from __future__ import annotations
 
+import base64
+import http.server
 import json
 import os
 import re
 import shutil
 import socket
 import subprocess
+import sys
+import threading
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.terminal import COLOUR, CONTROL, CTRL_C, Terminal, terminal
+from tools.doctor.lines import PAGES
 
 ROOT = Path(__file__).parents[3]
-NEEDED = (
-    *("bash", "dirname", "sh", "make", "grep", "awk", "cat"),
-    # by the steps of a deployment that works
-    *("base64", "date", "head", "mkdir", "rm", "sed", "sleep", "stty"),
-)
+NEEDED = ("awk", "cat", "make", "sh", "sleep")
 DEPLOY_NEEDS = ("docker", "kind", "kubectl", "helm")
 
 #: Programs that do nothing and say what is expected of them, so long as it has to be.
@@ -49,12 +52,12 @@ esac
 KUBECTL = """
 case "$*" in
   *'logs --follow'*) cat "$KEEPER_LOG"; sleep "${KEEPER_SECONDS:-0}" ;;
-  *'get --output jsonpath'*) echo "${KEEPER_ENDED:-Complete}" ;;
-  *) cat >/dev/null </dev/null ;;
+  *'create job'*) echo "$KEEPER_JOB" ;;
+  *'create --filename'*) cat >>"$ASKED.created" ;;
 esac
 """
 HELM = """
-trap 'exit 1' INT
+trap 'sleep 1; echo undone >"$ASKED.helm"; exit 1' INT
 sleep "${HELM_SECONDS:-0}"
 """
 
@@ -76,13 +79,16 @@ def programs(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """Return a copy of what the scripts need."""
+    """Return a copy of what is run, with the packages that it needs."""
     folder = tmp_path / "clone"
-    folder.mkdir()
-    for name in ("requirements", "tools"):
-        shutil.copytree(ROOT / name, folder / name)
+    for name in ("app", "chart", "keeper", "requirements", "secret_files", "tools"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("Makefile", "kind-config.yaml"):
         shutil.copy(ROOT / name, folder)
+    installed = folder / ".venv" / "bin"
+    installed.mkdir(parents=True)
+    add(installed, "python", f'exec {sys.executable} "$@"')
+    (folder / ".venv" / "run").touch()
     return folder
 
 
@@ -94,7 +100,8 @@ def add(programs: Path, name: str, script: str) -> None:
 
 def environment(programs: Path, **variables: object) -> dict[str, str]:
     texts = {name: str(value) for name, value in variables.items()}
-    return {"PATH": str(programs), "HOME": os.environ.get("HOME", "/"), **texts}
+    own = {"PYTHONDONTWRITEBYTECODE": "1", "HOME": os.environ.get("HOME", "/")}
+    return {"PATH": str(programs), **own, **texts}
 
 
 def make(
@@ -116,7 +123,7 @@ def test_deploy_names_every_missing_program_and_changes_nothing(
     done = make(clone, programs, "deploy")
     assert done.returncode != 0
     for name in DEPLOY_NEEDS:
-        assert f"{name} is missing: https://" in done.stderr
+        assert f"{name} is missing: {PAGES[name]}" in done.stderr
     assert sorted(clone.rglob("*")) == before
 
 
@@ -131,6 +138,7 @@ def test_deploy_says_that_docker_does_not_answer(clone: Path, programs: Path) ->
 
 
 def test_a_missing_python_is_one_sentence(clone: Path, programs: Path) -> None:
+    (clone / ".venv" / "run").unlink()
     done = make(clone, programs, "run", "PYTHON=")
     assert done.returncode != 0
     assert "Python 3.11 or later is missing: install it from" in done.stderr
@@ -139,6 +147,7 @@ def test_a_missing_python_is_one_sentence(clone: Path, programs: Path) -> None:
 def test_an_old_python_does_not_count(clone: Path, programs: Path) -> None:
     add(programs, "python3", "exit 1")
     add(programs, "python3.12", "exit 0")
+    (clone / ".venv" / "run").unlink()
     done = make(clone, programs, "--dry-run", "run")
     assert "python3.12 -m tools.install .venv/run" in done.stdout
 
@@ -151,29 +160,10 @@ def test_make_lists_every_target(clone: Path, programs: Path) -> None:
     assert len(listed) >= 8
 
 
-@pytest.fixture
-def python(clone: Path) -> None:
-    """Put a program in the place of the installed Python that says what it is asked for."""
-    folder = clone / ".venv" / "bin"
-    folder.mkdir(parents=True)
-    add(folder, "python", 'echo "$CLUSTER ${KUBECONFIG##*/.local/} python $*"')
-
-
-def script(clone: Path, programs: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run one of the scripts, of which make makes the same."""
-    path = shutil.which("mkdir")
-    assert path
-    if not (programs / "mkdir").exists():
-        (programs / "mkdir").symlink_to(path)
-    return subprocess.run(
-        command, cwd=clone, env={"PATH": str(programs)}, capture_output=True, text=True
-    )
-
-
 def with_cluster(programs: Path, *names: str) -> None:
-    """Add programs, with clusters of these names; kind notes what it is asked for."""
-    for name in ("kubectl", "helm"):
-        add(programs, name, "exit 0")
+    """Add programs, with clusters of these names and no release; they note what they are asked."""
+    add(programs, "kubectl", """echo "$KUBECONFIG" >>asked.kubeconfigs; echo '{"items": []}'""")
+    add(programs, "helm", "echo 'Error: release: not found' >&2; exit 1")
     # another folder made them, which has gone
     add(programs, "docker", "echo /of/somebody/.local/cluster/x/encryption.yaml")
     add(programs, "kind", f'echo "$@" >> asked; echo "{chr(10).join(names)}"')
@@ -181,51 +171,96 @@ def with_cluster(programs: Path, *names: str) -> None:
 
 def test_the_audit_without_a_cluster_is_one_sentence(clone: Path, programs: Path) -> None:
     with_cluster(programs, "kind", "flask-app-e2e")
-    done = script(clone, programs, "tools/cluster/audit")
-    assert (done.stdout, done.returncode) == ("", 1)
-    assert done.stderr == "There is no cluster flask-app: `make deploy` makes it.\n"
+    done = make(clone, programs, "audit")
+    assert (done.stdout, done.returncode) == ("", 2)
+    said = "There is no cluster flask-app: `make deploy` makes it."
+    assert done.stderr.splitlines()[0] == said
 
 
 def test_the_audit_names_what_is_missing(clone: Path, programs: Path) -> None:
-    done = script(clone, programs, "tools/cluster/audit")
-    assert (done.stdout, done.returncode) == ("", 1)
+    done = make(clone, programs, "audit")
+    assert (done.stdout, done.returncode) == ("", 2)
     for name in ("docker", "kind", "kubectl"):
-        assert f"{name} is missing: https://" in done.stderr
+        assert f"{name} is missing: {PAGES[name]}" in done.stderr
 
 
-@pytest.mark.usefixtures("python")
-@pytest.mark.parametrize(
-    ("command", "ran"),
-    [
-        (("tools/cluster/audit", "--since", "1h"), "-m tools.cluster.audit --since 1h"),
-        (("tools/cluster/status",), "-m tools.cluster.status"),
-    ],
-)
+@pytest.mark.parametrize("target", ["audit", "status"])
 def test_a_cluster_is_asked_with_a_kubeconfig_of_its_own(
-    clone: Path, programs: Path, command: tuple[str, ...], ran: str
+    clone: Path, programs: Path, target: str
 ) -> None:
     """It is taken once, where a folder that has gone has made the cluster."""
     with_cluster(programs, "flask-app")
     kubeconfig = clone / ".local" / "cluster" / "flask-app" / "kubeconfig"
     for _ in range(2):
-        done = script(clone, programs, *command)
-        told = f"cluster/flask-app/kubeconfig python {ran}\n"
-        assert done.stdout == f"flask-app {told}"
+        done = make(clone, programs, target, AUDIT_ARGS="--since 1h")
+        said = "There is no release flask-app: `make deploy` installs it."
+        assert (done.stdout, done.stderr.splitlines()[0]) == ("", said)
         export = f"--name flask-app --kubeconfig {kubeconfig}"
         assert (clone / "asked").read_text().count(f"export kubeconfig {export}") == 1
         kubeconfig.touch()
+    if target == "audit":
+        assert (clone / "asked.kubeconfigs").read_text() == f"{kubeconfig}\n" * 2
 
 
-@pytest.mark.usefixtures("python")
+#: What is said of what `make run` serves, where nothing is.
+NOTHING_HERE = "Nothing is served here: start `make run` in another terminal."
+
+
 @pytest.mark.parametrize("names", [None, [], ["flask-app-e2e"]])
-def test_the_status_without_a_cluster_is_of_what_runs_here(
-    clone: Path, programs: Path, names: list[str] | None
+@pytest.mark.parametrize("target", ["status", "rotate"])
+def test_without_a_cluster_it_is_about_what_runs_here(
+    clone: Path, programs: Path, names: list[str] | None, target: str
 ) -> None:
     if names is not None:
         with_cluster(programs, *names)
-    done = script(clone, programs, "tools/cluster/status")
-    assert done.stdout.endswith(" python -m tools.local.keeper status --text\n")
-    assert (done.stderr, done.returncode) == ("", 0)
+    done = make(clone, programs, target)
+    assert (done.stdout, done.stderr.splitlines()[0]) == ("", NOTHING_HERE)
+
+
+class Api(http.server.BaseHTTPRequestHandler):
+    """Answers as an API server with one Job, whose container runs, and which has ended so."""
+
+    ended = "Complete"
+
+    def do_GET(self) -> None:
+        state: dict[str, Any] = {"containerStatuses": [{"state": {"running": {}}}]}
+        pods = {"items": [{"metadata": {}, "status": state}]}
+        job = {"status": {"conditions": [{"type": self.ended, "status": "True"}]}}
+        body = json.dumps(pods if "/pods" in self.path else job).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def api(clone: Path) -> Iterator[type[Api]]:
+    """Let the kubeconfig lead to a server that answers so; return what says how the Job ended."""
+
+    class Own(Api):
+        pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Own) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        address = {"server": f"http://127.0.0.1:{server.server_port}"}
+        context = {"cluster": "it", "user": "it"}
+        kubeconfig = clone / ".local" / "cluster" / "flask-app" / "kubeconfig"
+        kubeconfig.parent.mkdir(parents=True)
+        kubeconfig.write_text(
+            json.dumps(
+                {
+                    "clusters": [{"name": "it", "cluster": address}],
+                    "users": [{"name": "it", "user": {}}],
+                    "contexts": [{"name": "kind-flask-app", "context": context}],
+                }
+            )
+        )
+        yield Own
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture
@@ -233,12 +268,14 @@ def cluster(programs: Path, clone: Path) -> dict[str, Any]:
     """Put programs there that seem to have a cluster; return the variables that they heed."""
     for name, script in (("docker", DOCKER), ("kind", KIND), ("kubectl", KUBECTL), ("helm", HELM)):
         add(programs, name, script)
-    (clone / ".venv").mkdir()
-    (clone / ".venv" / "run").touch()
     log = clone / "keeper.log"
-    log.write_text("".join(f"{json.dumps(line)}\n" for line in KEEPER))
+    lines = [line if isinstance(line, str) else json.dumps(line) for line in KEEPER]
+    log.write_text("".join(f"{line}\n" for line in lines))
     here = made_by(clone)
-    return {"ASKED": clone / "asked", "KEEPER_LOG": log, "HTTPS_PORT": 1, "MADE_BY": here}
+    container = {"name": "keeper", "args": ["run"], "env": []}
+    job = {"spec": {"template": {"spec": {"containers": [container]}}}}
+    keeper = {"KEEPER_LOG": log, "KEEPER_JOB": json.dumps(job)}
+    return {"ASKED": clone / "asked", **keeper, "HTTPS_PORT": 1, "MADE_BY": here}
 
 
 def made_by(folder: Path) -> Path:
@@ -246,11 +283,12 @@ def made_by(folder: Path) -> Path:
     return folder / ".local" / "cluster" / "flask-app" / "encryption.yaml"
 
 
-KEEPER = [
+KEEPER: list[Any] = [
     {"message": "prepared", "step": "prepared", "seconds": 0.123, "role": "flask_app_b"},
     {"message": "waiting for the database: it starts", "level": "INFO"},
     {"message": "announced", "step": "announced", "seconds": 1.0},
     {"message": "seen", "step": "seen", "seconds": 12.345, "pods": 2},
+    "no JSON: it is as it is",
     {"message": "rotated", "step": "rotated", "seconds": 0.01},
 ]
 
@@ -292,22 +330,6 @@ def test_on_a_terminal_the_step_under_way_counts_its_seconds(
     assert not [line for line in shown.screen() if line.endswith("...")]
     assert COLOUR.search(shown.written) is None
     assert shown.left_over() == []
-
-
-def test_steps_that_end_as_they_begin_have_a_line_each_and_nothing_else(
-    clone: Path, programs: Path
-) -> None:
-    """The process that counts is ended when it has hardly begun."""
-    quick = clone / "tools" / "cluster" / "quick"
-    quick.write_text(
-        '. tools/cluster/common.sh\nfor n in {1..100}; do step "number $n"; done; finish\n'
-    )
-    with terminal(["bash", quick], clone, environment(programs)) as shown:
-        assert shown.end() == 0
-        assert shown.left_over() == []
-    told = [*(f"number {number}" for number in range(1, 101)), "in all"]
-    assert steps(shown.screen()) == told
-    assert len(shown.screen()) == len(told) + 1
 
 
 def test_a_dumb_terminal_has_plain_lines(
@@ -355,11 +377,12 @@ def test_ctrl_c_leaves_no_process_and_says_what_was_interrupted(
     assert " s  build the image: interrupted" in shown.written
 
 
-def test_a_script_dies_of_the_signal_that_ended_it(
+def test_it_dies_of_the_signal_that_ended_it(
     clone: Path, programs: Path, cluster: dict[str, Any]
 ) -> None:
     variables = environment(programs, BUILD_SECONDS=60, **cluster)
-    with terminal([clone / "tools" / "cluster" / "deploy"], clone, variables) as shown:
+    command = [sys.executable, "-m", "tools.cluster", "deploy"]
+    with terminal(command, clone, variables) as shown:
         shown.wait_for(r" s  build the image \.\.\.")
         shown.wait_for_program("sleep 60")
         shown.press(CTRL_C)
@@ -376,6 +399,8 @@ def test_a_program_that_takes_ctrl_c_for_a_failure_is_not_explained(
         assert shown.end() != 0
         assert shown.left_over() == []
     assert " s  install or upgrade the release: interrupted" in shown.written
+    # it had the time to undo what it had begun
+    assert (clone / "asked.helm").read_text() == "undone\n"
     assert "did not become ready" not in shown.written
 
 
@@ -397,27 +422,113 @@ def test_half_a_cluster_is_removed_again(
     assert asked[-1].startswith("create cluster --name flask-app ")
 
 
-def test_rotate_tells_each_step_of_the_keeper_with_its_time(
+def test_the_encryption_key_is_its_owners_alone_and_made_once(
     clone: Path, programs: Path, cluster: dict[str, Any]
 ) -> None:
+    file = clone / ".local" / "cluster" / "flask-app" / "encryption.yaml"
+    made = []
+    for _ in range(2):
+        assert make(clone, programs, "cluster", **cluster).returncode == 0
+        made.append(file.read_text())
+    assert made[0] == made[1]
+    (provider,) = yaml.safe_load(made[0])["resources"][0]["providers"]
+    key = provider["secretbox"]["keys"][0]["secret"]
+    assert len(base64.b64decode(key)) == 32
+    assert file.stat().st_mode & 0o777 == 0o600
+    asked = [path.read_text() for path in (clone / "asked", clone / "asked.docker")]
+    assert key not in "".join(asked)
+
+
+@pytest.mark.parametrize(
+    ("variables", "pace"), [({}, "2s"), ({"SYNC_FREQUENCY": "1s"}, "1s")], ids=["usual", "turned"]
+)
+def test_the_cluster_has_its_port_its_folder_and_its_pace(
+    clone: Path,
+    programs: Path,
+    cluster: dict[str, Any],
+    variables: dict[str, object],
+    pace: str,
+) -> None:
+    turned = {**cluster, "CLUSTER": "mine", "KIND_NODE_IMAGE": "node:1", **variables}
+    done = make(clone, programs, "cluster", **turned)
+    assert done.returncode == 0, done.stderr
+    (asked,) = [line for line in changes(clone) if line.startswith("create cluster ")]
+    assert " --image node:1 " in asked
+    text = (clone / ".local" / "cluster" / "mine" / "kind-config.yaml").read_text()
+    assert "hostPort: 1\n" in text
+    assert f"syncFrequency: {pace}\n" in text
+    assert "hostPath: .local/cluster/mine/" in text
+    assert ".local/cluster/flask-app/" not in text
+
+
+def test_a_port_that_is_taken_is_named_with_a_free_one(
+    clone: Path, programs: Path, cluster: dict[str, Any]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        done = make(clone, programs, "deploy", **{**cluster, "HTTPS_PORT": taken})
+    found = re.search(
+        f"Port {taken} is taken: choose another one, as in "
+        "`CLUSTER=flask-app HTTPS_PORT=([0-9]+) make deploy`.",
+        done.stderr,
+    )
+    assert found, done.stderr
+    assert int(found[1]) > taken
+    assert changes(clone) == []
+
+
+@pytest.mark.parametrize("port", ["https", "0", "65536"])
+def test_a_port_that_is_none_is_one_sentence(
+    clone: Path, programs: Path, cluster: dict[str, Any], port: str
+) -> None:
+    done = make(clone, programs, "deploy", **{**cluster, "HTTPS_PORT": port})
+    assert done.stderr.splitlines()[0] == f"HTTPS_PORT must be a port's number, not {port!r}."
+    assert changes(clone) == []
+
+
+def test_a_release_that_does_not_become_ready_is_explained(
+    clone: Path, programs: Path, cluster: dict[str, Any]
+) -> None:
+    add(programs, "helm", "echo 'Error: UPGRADE FAILED: timed out' >&2; exit 1")
+    add(programs, "kubectl", 'shift 4; echo "$1 of $*"')
+    done = make(clone, programs, "deploy", **cluster)
+    assert done.returncode != 0
+    assert steps(done.stdout.splitlines())[-1] == "install or upgrade the release: failed"
+    told = done.stderr
+    assert "Error: UPGRADE FAILED: timed out\nThe release did not become ready:\nget of" in told
+    assert "get of get events --field-selector type=Warning" in told
+    for component in ("keeper", "database", "service"):
+        assert f"logs of logs --selector app.kubernetes.io/component={component} " in told
+
+
+def test_rotate_tells_each_step_of_the_keeper_with_its_time(
+    clone: Path, programs: Path, cluster: dict[str, Any], api: type[Api]
+) -> None:
     (clone / "asked.there").touch()
-    done = make(clone, programs, "rotate", **cluster)
+    done = make(clone, programs, "rotate", PARTS="session database", **cluster)
     assert (done.returncode, done.stderr) == (0, "")
+    job = json.loads((clone / "asked.created").read_text())
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["args"] == ["rotate", "session", "database"]
+    assert (job["spec"]["backoffLimit"], job["spec"]["ttlSecondsAfterFinished"]) == (0, 3600)
     lines = done.stdout.splitlines()
     assert lines[1:-1] == [
         "  0.1 s  prepared",
         "         waiting for the database: it starts",
         "  1.0 s  announced",
         " 12.3 s  seen",
+        "         no JSON: it is as it is",
         "  0.0 s  rotated",
     ]
     assert "start the Job flask-app-rotate-" in lines[0]
     assert steps(lines)[-1] == "in all"
-    failed = make(clone, programs, "rotate", KEEPER_ENDED="Failed", **cluster)
+    api.ended = "Failed"
+    failed = make(clone, programs, "rotate", **cluster)
     assert failed.returncode != 0
     assert "Not finished. Old and new secrets stay valid" in failed.stderr
 
 
+@pytest.mark.usefixtures("api")
 def test_rotate_shows_what_the_keeper_is_about_to_do(
     clone: Path, programs: Path, cluster: dict[str, Any]
 ) -> None:
@@ -514,18 +625,12 @@ def test_the_cluster_of_this_folder_or_of_one_that_has_gone_is_taken(
     assert [line.split()[3] for line in deleted] == ["flask-app"]
 
 
-@pytest.mark.parametrize(
-    ("target", "module"),
-    [("status", "tools.local.keeper status --text"), ("rotate", "tools.local.keeper rotate")],
-)
+@pytest.mark.parametrize("target", ["status", "rotate"])
 def test_beside_the_cluster_of_another_folder_it_is_about_what_runs_here(
-    clone: Path, programs: Path, of_another: dict[str, Any], target: str, module: str
+    clone: Path, programs: Path, of_another: dict[str, Any], target: str
 ) -> None:
-    folder = clone / ".venv" / "bin"
-    folder.mkdir()
-    add(folder, "python", 'echo "python $*"')
     done = make(clone, programs, target, **of_another)
-    assert (done.stdout, done.stderr) == (f"python -m {module}\n", "")
+    assert (done.stdout, done.stderr.splitlines()[0]) == ("", NOTHING_HERE)
 
 
 def test_the_audit_of_another_folders_cluster_is_one_sentence(
