@@ -18,7 +18,7 @@ from typing import Any, Final
 from tools.problem import Problem
 
 from .audit_events import Log, Request
-from .audit_table import Table, as_json, left_out
+from .audit_table import Requests, as_json, left_out
 from .client import NAMESPACE, RELEASE, Cluster, Object
 
 FOLDER: Final = "/var/log/kubernetes"
@@ -90,7 +90,7 @@ def _show(cluster: Cluster, arguments: argparse.Namespace) -> int:
     if not names:
         raise Problem(f"There is no release {RELEASE}: `make deploy` installs it.")
     log = Log(NAMESPACE, names, arguments.all, arguments.since, arguments.denied)
-    table = Table(NAMESPACE, arguments.wide)
+    table = Requests(NAMESPACE, arguments.wide)
     # where JSON is asked for, nothing else may be in it
     aside = sys.stderr if arguments.json else sys.stdout
     node = cluster.control_plane

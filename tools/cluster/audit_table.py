@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from itertools import groupby, zip_longest
+from itertools import groupby
 from typing import Final
+
+from tools import table
 
 from .audit_events import ACCOUNT, NODE, Log, Request
 
@@ -20,29 +22,28 @@ LONGEST: Final = 80
 NAMED: Final = 5
 
 
-class Table:
-    """Rows under headings, as wide as those that were there at first.
+class Requests:
+    """A table of requests; it can go on with rows that come later.
 
+    :param namespace: that of the release.
     :param is_wide: whether to tell the user agents.
     """
 
     def __init__(self, namespace: str, is_wide: bool) -> None:
         self._namespace = namespace
         self._is_wide = is_wide
-        self._headings = (*COLUMNS, *(("USER AGENT",) if is_wide else ()))
-        self._widths: Sequence[int] = ()
+        headings = (*COLUMNS, *(("USER AGENT",) if is_wide else ()))
+        # the last column has no heading: how many requests more are like this one
+        self._table = table.Table((*headings, ""), least=WIDTHS)
 
     def begin(self, requests: Iterable[Request]) -> str:
         """Return the headings, and a row for each request, or for several that are alike."""
-        rows = [(self._cells(first), again) for first, again in self._merged(requests)]
-        columns = zip(self._headings, *(cells for cells, _ in rows), strict=True)
-        found = [max(map(len, column)) for column in columns]
-        self._widths = [max(pair) for pair in zip_longest(found, WIDTHS, fillvalue=0)]
-        return "\n".join([self._line(self._headings), *(self._line(*row) for row in rows)])
+        rows = ([*self._cells(first), again] for first, again in self._merged(requests))
+        return "\n".join(self._table.begin(rows))
 
     def row(self, request: Request) -> str:
         """Return a row of its own."""
-        return self._line(self._cells(request))
+        return self._table.row([*self._cells(request), ""])
 
     def _merged(self, requests: Iterable[Request]) -> Iterator[tuple[Request, str]]:
         """Iterate over the first of those in a row that differ by their time alone."""
@@ -62,10 +63,6 @@ class Table:
             *((request.agent,) if self._is_wide else ()),
         )
         return tuple(_fit(cell) for cell in cells)
-
-    def _line(self, cells: Sequence[str], again: str = "") -> str:
-        padded = [cell.ljust(width) for cell, width in zip(cells, self._widths, strict=True)]
-        return "  ".join([*padded, again]).rstrip()
 
 
 def who(user: str, namespace: str) -> str:
@@ -149,5 +146,5 @@ def _when(time: datetime) -> str:
 
 def _fit(text: str) -> str:
     """Return a text without what would move a terminal's cursor, and not too long for a row."""
-    printable = "".join(one if one.isprintable() else "?" for one in text)
-    return printable if len(printable) <= LONGEST else f"{printable[: LONGEST - 1]}…"
+    fit = table.printable(text)
+    return fit if len(fit) <= LONGEST else f"{fit[: LONGEST - 1]}…"

@@ -15,6 +15,7 @@ from secret_files import Secret
 from tools.cluster.client import Cluster
 from tools.leakscan.__main__ import INTERRUPTED, told
 from tools.progress import Progress
+from tools.table import Table
 
 from .acts import deploy, leak_and_scan, open_it, scan
 from .rotation import rotate_under_load
@@ -70,7 +71,7 @@ def fail(sentence: str) -> int:
 def _close(stage: Stage, cluster: Cluster) -> None:
     stage.act("What to look at next")
     name = "" if cluster.name == "flask-app" else f"CLUSTER={cluster.name} "
-    for command, what in (
+    commands = (
         (f"{name}make rotate", "once more, with an eye on the page"),
         (f"{name}make status", "all of it on one screen"),
         (f"{name}make audit", "who read or wrote the Secrets, in this demo, too"),
@@ -78,8 +79,9 @@ def _close(stage: Stage, cluster: Cluster) -> None:
         ("docs/rotation.md", "why no request failed"),
         ("docs/evidence.md", "each practice, with the test that shows it"),
         (f"{name}make destroy", "removes the cluster with everything in it; it is left running"),
-    ):
-        stage.line(f"  {command:<{len(name) + 16}} {what}")
+    )
+    for line in Table(("", "")).begin((f"  {command}", what) for command, what in commands):
+        stage.line(line)
 
 
 if __name__ == "__main__":

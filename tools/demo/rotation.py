@@ -11,6 +11,7 @@ from tools.cluster.job import start
 from tools.leakscan.reader import reader
 from tools.load import Load
 from tools.resource import RESOURCE
+from tools.table import Table
 
 from .stage import NotAsTold, Stage
 
@@ -102,8 +103,8 @@ def _tell_figures(stage: Stage, load: Load, lost: int, restarted: bool, old: str
         "the old login": old,
     }
     stage.say()
-    for name, figure in figures.items():
-        stage.line(f"  {name:<18} {figure}")
+    for line in Table(("", "")).begin((f"  {name}", str(found)) for name, found in figures.items()):
+        stage.line(line)
 
 
 def check(load: Load, lost: set[str], restarted: bool, old: str, new: str) -> None:

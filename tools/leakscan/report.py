@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from itertools import groupby
 
+from tools.table import Table
+
 from .engine import Report, Row
 
 #: How many findings of one place are listed; their number is told in any case.
@@ -37,16 +39,20 @@ def peak_memory() -> int:
 
 
 def _lines(report: Report) -> Iterator[str]:
-    names = max(len(row.place.name) for row in report.rows) + 2
-    texts = max(len(row.place.searched) for row in report.rows)
-    line = f"{{:<{names}}}  {{:<{texts}}}  {{:>7}}  {{:>6}}  {{}}"
-    yield line.format("PLACE", "WHAT WAS SEARCHED", "OBJECTS", "BYTES", "VERDICT")
-    for group, rows in groupby(report.rows, lambda row: row.place.group):
+    headings = ("PLACE", "WHAT WAS SEARCHED", "OBJECTS", "BYTES", "VERDICT")
+    heading, *lines = Table(headings, right=(2, 3)).begin(map(_cells, report.rows))
+    yield heading
+    places = zip(report.rows, lines, strict=True)
+    for group, found in groupby(places, lambda one: one[0].place.group):
         yield group
-        for row in rows:
-            figures = f"{row.objects:,}", _bytes(row.size), row.verdict
-            yield line.format(f"  {row.place.name}", row.place.searched, *figures)
+        for row, line in found:
+            yield line
             yield from _problems(row)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    place = row.place
+    return (f"  {place.name}", place.searched, f"{row.objects:,}", _bytes(row.size), row.verdict)
 
 
 def _problems(row: Row) -> Iterator[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.tools.cluster.events import ADMIN, KEEPER, NAMES, NODE, line
 from tools.cluster.audit_events import Log, Request
-from tools.cluster.audit_table import Table, as_json, left_out, which, who
+from tools.cluster.audit_table import Requests, as_json, left_out, which, who
 
 
 def request(user: str = KEEPER, verb: str = "get", **changes: Any) -> Request:
@@ -20,7 +20,7 @@ def request(user: str = KEEPER, verb: str = "get", **changes: Any) -> Request:
 
 def table(*requests: Request, is_wide: bool = False) -> list[list[str]]:
     """Return the cells of each line."""
-    text = Table("flask-app", is_wide).begin(requests)
+    text = Requests("flask-app", is_wide).begin(requests)
     return [[cell.strip() for cell in row.split("  ") if cell] for row in text.splitlines()]
 
 
@@ -67,7 +67,7 @@ def test_the_day_is_told_where_it_is_another_one() -> None:
 
 
 def test_a_later_row_stands_under_the_same_headings() -> None:
-    one = Table("flask-app", is_wide=False)
+    one = Requests("flask-app", is_wide=False)
     headings = one.begin([])
     row = one.row(request(ADMIN)._replace(name="short"))
     for heading, cell in (("WHO", f"user/{ADMIN}"), ("FROM", "10.244.0.5")):
@@ -111,7 +111,7 @@ def test_what_was_asked_for_is_a_secret_or_all(changes: dict[str, Any], what: st
 def test_nobody_writes_to_the_terminal_but_the_table() -> None:
     """A name that somebody asked for may be a command to the terminal, or very long."""
     hostile = request("\x1b[2Jx\n", userAgent="\x07" + "y" * 500)
-    text = Table("flask-app", is_wide=True).begin([hostile])
+    text = Requests("flask-app", is_wide=True).begin([hostile])
     assert "user/?[2Jx?" in text
     assert all(row.isprintable() for row in text.splitlines())
     assert len(text.splitlines()) == 2
