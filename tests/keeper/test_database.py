@@ -8,7 +8,7 @@ import threading
 import time
 from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -63,19 +63,6 @@ def plan(own: OwnServer, tmp_path: Path) -> Iterator[Plan]:
     own.execute(
         "DROP DATABASE IF EXISTS sales", "DROP ROLE IF EXISTS sales_a, sales_b, sales_service"
     )
-
-
-def test_a_statement_that_a_stopped_server_acknowledges_has_a_limit(own: OwnServer) -> None:
-    with closing(own.server.connect(own.administrator)) as connection:
-        connection.limit_seconds = 0.3
-        started = time.monotonic()
-        with (
-            own.frozen(),
-            pytest.raises(psycopg.OperationalError, match=r"did not answer within 0\.3 s"),
-        ):
-            connection.execute("SELECT 1")
-        assert time.monotonic() - started < 5
-        assert connection.closed
 
 
 def test_a_login_at_a_stopped_server_has_a_limit_and_is_no_refusal(

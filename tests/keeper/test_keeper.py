@@ -14,7 +14,7 @@ import pytest
 from app.secret_keys import KEYS
 from keeper import access, rotation
 from keeper.certificates import is_for
-from keeper.database import ADVISORY_LOCK, Administration, Login, Server
+from keeper.database import Administration, Login, Server
 from keeper.fill import login_of
 from keeper.folder_secrets import FolderSecrets
 from keeper.keeper import Keeper
@@ -44,16 +44,15 @@ def service_login(database: Database) -> Login:
     return login_of(FolderSecrets(database.root).get("secrets"))
 
 
-def test_fills_what_is_empty(fresh: Database) -> None:
+def test_fills_what_is_empty_and_changes_nothing_when_it_runs_again(fresh: Database) -> None:
     run(fresh)
     snapshot = Folder(fresh.root / "secrets", KEYS).read()
     assert snapshot["DATABASE_USERNAME"].reveal() == "sales_a"
-    assert fresh.server.accepts(service_login(fresh))
-    assert fresh.execute("SELECT count(*) FROM secret_pods") == [(0,)]
-
-
-def test_two_roles_of_which_one_logs_in_with_a_verifier(fresh: Database) -> None:
+    version = FolderSecrets(fresh.root).get("secrets").version
     run(fresh)
+    assert FolderSecrets(fresh.root).get("secrets").version == version
+    assert fresh.server.accepts(service_login(fresh))
+    # two roles, of which one logs in, with a verifier
     roles = fresh.execute(
         "SELECT rolname, rolcanlogin, left(rolpassword, 14) FROM pg_authid "
         "WHERE rolname LIKE 'sales%' ORDER BY rolname"
@@ -63,14 +62,6 @@ def test_two_roles_of_which_one_logs_in_with_a_verifier(fresh: Database) -> None
         ("sales_b", False, None),
         ("sales_service", False, None),
     ]
-
-
-def test_run_again_changes_nothing(fresh: Database) -> None:
-    run(fresh)
-    before = FolderSecrets(fresh.root).get("secrets")
-    run(fresh)
-    assert FolderSecrets(fresh.root).get("secrets").version == before.version
-    assert fresh.server.accepts(service_login(fresh))
 
 
 def test_finishes_what_was_interrupted_before_the_secret_was_written(fresh: Database) -> None:
@@ -288,14 +279,6 @@ def test_fills_only_what_is_missing(fresh: Database) -> None:
     run(fresh)
     assert set(objects.get("secrets").data) == set(SECRETS)
     assert service_login(fresh) == login
-
-
-def test_waits_for_another_keeper_and_not_for_ever(fresh: Database) -> None:
-    run(fresh)
-    with fresh.server.connect(fresh.administrator) as other:
-        other.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
-        with pytest.raises(psycopg.errors.LockNotAvailable):
-            run(fresh)
 
 
 def test_an_owner_with_the_databases_name_gives_the_service_none_of_its_rights(

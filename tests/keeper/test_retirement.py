@@ -14,6 +14,7 @@ from typing import Any
 import prometheus_client
 import psycopg
 import pytest
+import sqlalchemy
 from flask import Flask
 
 from app.settings import Settings
@@ -25,7 +26,6 @@ from keeper.keeper import Keeper
 from keeper.plan import CERTIFICATES, Plan, Service
 from keeper.pods import Pod, Pods
 from secret_files import Redactor, Secret
-from tests import items
 from tests.conftest import Database
 from tests.mount import Mount
 
@@ -92,7 +92,8 @@ def depot(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     root = tmp_path / "depot"
     shutil.copytree(database.root / "admin", root / "admin", symlinks=True)
     server = replace(database.server, database="depot")
-    plan = replace(database.plan, server=server)
+    (root / "items.sql").write_text("CREATE TABLE IF NOT EXISTS items (text text)")
+    plan = replace(database.plan, server=server, tables_dir=root)
     depot = Depot(Database(server, database.administrator, root, plan))
     monkeypatch.setattr(Pods, "look", lambda self: depot.look())
     yield depot
@@ -109,14 +110,13 @@ def info(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]
 
 def test_prepares_the_database_for_a_role_of_somebody_elses_and_makes_none(depot: Depot) -> None:
     depot.run()
-    items.create_table(depot.database)
     assert depot.roles() == {"depot_service": (False, False)}
     with depot.database.server.connect(depot.let_theirs_in()) as connection:
-        connection.execute("INSERT INTO test_items (text) VALUES ('theirs')")
+        connection.execute("INSERT INTO items VALUES ('theirs')")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            connection.execute("DROP TABLE test_items")
+            connection.execute("DROP TABLE items")
     depot.run()
-    assert depot.database.execute("SELECT text FROM test_items") == [("theirs",)]
+    assert depot.database.execute("SELECT text FROM items") == [("theirs",)]
     assert depot.roles() == {"depot_service": (False, False), THEIRS: (True, True)}
     assert depot.looked == []  # there is nobody to retire
     assert depot.objects.get("secrets").data == {}
@@ -275,14 +275,13 @@ def test_from_the_keepers_roles_to_somebody_elses_and_back(
 ) -> None:
     """With a service that runs all the time, and is never refused."""
     own = depot.fill()
-    items.create_table(depot.database)
     mount.write({"DATABASE_USERNAME": own.user, "DATABASE_PASSWORD": own.password.reveal()})
     app = start(replace(settings, secrets_dir=mount.folder, database_name="depot"))
-    client = app.test_client()
     plan = replace(depot.plan, service=served(app))
 
     def write() -> None:
-        assert client.post(items.PATH, json={"text": "it goes on"}).status_code == 201
+        with app.extensions["database"].begin() as connection:
+            connection.execute(sqlalchemy.text("INSERT INTO items VALUES ('it goes on')"))
 
     write()
     depot.run(plan)
@@ -300,4 +299,4 @@ def test_from_the_keepers_roles_to_somebody_elses_and_back(
     assert depot.accepts(own)
     mount.write({"DATABASE_USERNAME": own.user, "DATABASE_PASSWORD": own.password.reveal()})
     write()
-    assert depot.database.execute("SELECT count(*) FROM test_items") == [(5,)]
+    assert depot.database.execute("SELECT count(*) FROM items") == [(5,)]

@@ -1218,23 +1218,6 @@ def test_a_rotation_needs_two_connections_at_once(
     assert all(one.closed for one in opened)
 
 
-def test_what_a_killed_keeper_prepared_is_locked_by_the_next(
-    release: Release, pod: Pod, effects: Effects, log: Log
-) -> None:
-    login = release.login
-    (idle,) = ROLES - {release.login.user}
-    effects.once("after _set_password", kill)
-    with pytest.raises(Killed):
-        release.keep(DATABASE)
-    assert release.roles()[idle] == (True, True)
-    log.steps()
-    release.keep()
-    assert log.steps() == ["announced again", "seen", "revoked", "rotated"]
-    assert release.roles()[idle] == (False, False)
-    assert release.login == login
-    release.assert_at_rest()
-
-
 def test_no_value_reaches_the_log_of_a_rotation(
     release: Release, pod: Pod, caplog: pytest.LogCaptureFixture
 ) -> None:
