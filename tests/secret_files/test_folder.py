@@ -259,7 +259,7 @@ def test_whatever_is_written_between_two_steps_of_a_read_the_pair_is_whole(
     outcomes: set[str] = set()
     mounts = itertools.count()
 
-    @settings(max_examples=300, database=None, derandomize=True)
+    @settings(max_examples=100, database=None, derandomize=True)
     @given(st.lists(st.integers(0, 9), min_size=1, max_size=60))
     def interleave(pace: list[int]) -> None:
         path = tmp_path / f"mount-{next(mounts)}"
@@ -280,7 +280,7 @@ def test_whatever_is_written_between_two_steps_of_a_read_the_pair_is_whole(
             assert "changed during each of 10 reads" in str(error)
 
     interleave()
-    assert outcomes == {"whole", "torn"} if tears else {"whole"}
+    assert outcomes == ({"whole", "torn"} if tears else {"whole"})
 
 
 @pytest.fixture
@@ -308,22 +308,31 @@ def plain_opens(path: Path) -> tuple[str, str]:
     return (path / NAMES[0]).read_text(), (path / NAMES[1]).read_text()
 
 
-@pytest.mark.parametrize(
-    ("layout", "reference"),
-    [("linked", two_opens), ("renamed", plain_opens), ("in place", plain_opens)],
-)
 def test_no_pair_of_100_000_reads_is_torn(
-    tmp_path: Path,
-    writing: Callable[[str], Moment],
-    layout: str,
-    reference: Callable[[Path], tuple[str, str]],
+    tmp_path: Path, writing: Callable[[str], Moment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check of what was read, which takes as long again, is left out."""
+    writing("linked")
+    monkeypatch.setattr(folder, "check", lambda keys, version, found, *others: found)
+    source = Folder(tmp_path, PAIR)
+    seen: set[object] = set()
+    for _ in range(100_000):
+        first, second = source.read().values()
+        assert first == second
+        seen.add(first)
+    assert len(seen) > 3  # it was being written all the time
+    assert any(is_torn(two_opens, tmp_path) for _ in range(1_000_000))
+
+
+@pytest.mark.parametrize("layout", ["renamed", "in place"])
+def test_plain_files_that_are_being_written_are_taken_whole(
+    tmp_path: Path, writing: Callable[[str], Moment], layout: str
 ) -> None:
     writing_since = writing(layout)
     source = Folder(tmp_path, PAIR)
     seen: set[int] = set()
     reads, deadline = 0, time.monotonic() + 60
-    # and more, where the writer had no turn to rest: plain files are whole then alone
-    while reads < 100_000 or (len(seen) <= 3 and time.monotonic() < deadline):
+    while reads < 20_000 or (len(seen) <= 5 and time.monotonic() < deadline):
         reads += 1
         since = writing_since.value
         try:
@@ -334,12 +343,12 @@ def test_no_pair_of_100_000_reads_is_torn(
             continue
         except (SecretError, ValueError, AssertionError):
             # plain files do not tell a writer that was held up from one that is done
-            if layout == "linked" or time.monotonic() - since < SETTLE_SECONDS:
+            if time.monotonic() - since < SETTLE_SECONDS:
                 raise
         else:
             seen.add(first)
-    assert len(seen) > 3  # it was being written all the time
-    assert any(is_torn(reference, tmp_path) for _ in range(1_000_000))
+    assert len(seen) > 5
+    assert any(is_torn(plain_opens, tmp_path) for _ in range(1_000_000))
 
 
 def is_torn(read: Callable[[Path], tuple[str, str]], path: Path) -> bool:
