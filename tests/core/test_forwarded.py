@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from http.cookies import SimpleCookie
+from pathlib import Path
 
 import pytest
 from flask import Flask, redirect, url_for
@@ -32,7 +33,9 @@ LINK = re.compile(r'(?:src|href|data-[\w-]+)="([^"]*/[^"]*)"')
 
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/local/bin:/usr/bin:/bin")
 
-#: Around the block of docs/proxies.md; nothing stands outside the folder that it runs in.
+PAGE = Path(__file__).parents[2] / "docs" / "proxies.md"
+
+#: Around the block of that page; nothing stands outside the folder that it runs in.
 CONFIGURATION = """
 daemon off;
 master_process off;
@@ -364,10 +367,12 @@ def proxied(
     tmp_path_factory: pytest.TempPathFactory,
     wait_for: Callable[..., None],
 ) -> Iterator[str]:
-    """Serve behind the nginx of docs/proxies.md, which ends TLS, and return the address."""
+    """Serve behind the nginx of the page, which ends TLS, and return the address."""
     if not NGINX:
         pytest.skip("nginx is not installed (on Debian: apt-get install nginx)")
-    (block,) = blocks("docs/proxies.md", "nginx")
+    if not PAGE.exists():
+        pytest.skip(f"{PAGE.name} is gone, which has nginx's configuration")
+    (block,) = blocks(str(PAGE), "nginx")
     pod, port = service(TRUSTED_PROXIES="1", TRUSTED_HOSTS="127.0.0.1"), free_port()
     locations = block.text.replace("127.0.0.1:8080", f"127.0.0.1:{pod.port}")
     assert locations != block.text

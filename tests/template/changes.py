@@ -18,16 +18,6 @@ from tests.git import ENVIRONMENT
 
 Change = Callable[[Path], None]
 
-#: The whole example: what docs/your-service.md says to delete.
-EXAMPLE: Final = (
-    "app/notes.py",
-    "app/static/notes.js",
-    "app/tables/notes.sql",
-    "app/templates/notes.html",
-    "tests/app/test_notes.py",
-    "tests/e2e/resource.py",
-)
-
 
 def add_route(clone: Path) -> None:
     """Add a route, with its test."""
@@ -240,8 +230,10 @@ def add_table(clone: Path) -> None:
 
 
 def drop_example(clone: Path) -> None:
-    """Delete the example, and nothing else."""
-    for name in EXAMPLE:
+    """Delete the files that the page names, and nothing else."""
+    page = (clone / "docs/your-service.md").read_text("utf-8")
+    (block,) = re.findall(r"(?ms)^```\n(app/notes\.py\n.*?)^```$", page)
+    for name in block.splitlines():
         (clone / name).unlink()
 
 
@@ -319,8 +311,23 @@ def add_deployment(clone: Path) -> None:
                   {{- include "NAME.image" . | nindent 10 }}
                   {{- include "NAME.containerSecurity" . | nindent 10 }}
                   command: [python, -c, "import time; time.sleep(1000000)"]
+                  readinessProbe:
+                    exec:
+                      command: [test, -d, /proc/1]
+                  livenessProbe:
+                    exec:
+                      command: [test, -d, /proc/1]
                   resources:
                     {{- toYaml .Values.resources | nindent 12 }}
+        ---
+        apiVersion: networking.k8s.io/v1
+        kind: NetworkPolicy
+        {{ include "NAME.metadata" $component }}
+        spec:
+          podSelector:
+            matchLabels:
+              {{- include "NAME.selectorLabels" $component | nindent 6 }}
+          policyTypes: [Ingress, Egress]
         """.replace("NAME", _name(clone)),
     )
 

@@ -39,9 +39,10 @@ def dead(root: Path, of: Path) -> list[str]:
         *(name for name in _names(gone) - _names(here) if "." in name),
         *(module.replace("/", ".").removesuffix(".py") for module in _code(gone) | folders),
         *(f"make {target}" for target in targets(of) - targets(root)),
+        *(target for target in targets(of) - targets(root) if "-" in target),
         *(gone | folders),
     }
-    names = {name for name in names if "." in name or "/" in name or " " in name}
+    names = {name for name in names if re.search(r"[./ -]", name)}
     word = re.compile(
         rf"(?<![\w-])(?:{'|'.join(map(re.escape, sorted(names, key=_long)))})(?![\w-])"
     )
