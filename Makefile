@@ -38,7 +38,7 @@ run: $(VENV)/run ## Serve on http://127.0.0.1:8080 with a PostgreSQL of its own 
 TEST_ENV := GOGC=800 PYTHONDEVMODE=1 PYTHONMALLOC=default PYTHONDONTWRITEBYTECODE= PYTHONWARNINGS=error
 
 .PHONY: test
-test: $(VENV)/dev $(VENV)/browser ## Run the unit, integration and chart tests (TEST_ARGS=… for pytest)
+test: $(VENV)/dev $(VENV)/browser ## Run all tests that need no cluster (TEST_ARGS=… for pytest)
 	$(TEST_ENV) $(BIN)/pytest --numprocesses auto --dist worksteal $(TEST_ARGS)
 
 .PHONY: bench
@@ -128,7 +128,7 @@ rename: $(VENV)/dev ## Give the project another name, without what is about the 
 	@$(BIN)/python -m tools.rename
 
 .PHONY: reset
-reset: $(VENV)/run ## Begin anew in the cluster: everything as first deployed, with new secrets and no notes
+reset: $(VENV)/run ## Begin anew in the cluster: everything as first deployed, with new secrets and an empty database
 	@$(OF_CLUSTER) reset
 
 .PHONY: destroy
