@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Final
 
 from tools.problem import Problem
 from tools.progress import Progress
+from tools.resource import RESOURCE
 
 from .client import NAMESPACE, RELEASE, Cluster, CommandError
 from .kind import create, exists, https_port, quietly, require
@@ -26,13 +28,17 @@ Secret flask-app-tls, under ca.crt; this is how to ask for it:
   kubectl --namespace flask-app get secret flask-app-tls \\
     --output go-template='{authority}'
 
-Three commands to try:
+Commands to try:
 
   curl --cacert {state}/ca.crt {url}/status
-  curl --cacert {state}/ca.crt {url}/api/notes \\
-    --header 'Content-Type: application/json' --data '{{"text": "Hello"}}'
-  kubectl --kubeconfig '{kubeconfig}' --namespace flask-app \\
+{write}  kubectl --kubeconfig '{kubeconfig}' --namespace flask-app \\
     logs --selector app.kubernetes.io/component=keeper
+"""
+
+#: How to write one of the service's resource.
+WRITE: Final = """\
+  curl --cacert {state}/ca.crt {url}{path} \\
+    --header 'Content-Type: application/json' --data '{body}'
 """
 
 
@@ -63,7 +69,12 @@ def deploy(cluster: Cluster, progress: Progress, hints: bool = True) -> None:
         url = f"https://localhost:{https_port(cluster)}"
         where = {"state": cluster.state.relative_to(cluster.root), "authority": AUTHORITY}
         kubeconfig = cluster.state / "kubeconfig"
-        progress.say(HINTS.format(url=url, kubeconfig=kubeconfig, **where).rstrip("\n"))
+        write = ""
+        if RESOURCE:
+            body = json.dumps(RESOURCE.body("Hello"))
+            write = WRITE.format(url=url, path=RESOURCE.path, body=body, **where)
+        text = HINTS.format(url=url, kubeconfig=kubeconfig, write=write, **where)
+        progress.say(text.rstrip("\n"))
 
 
 def _build(cluster: Cluster) -> str:
