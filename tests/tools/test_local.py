@@ -28,6 +28,10 @@ ROOT = Path(__file__).parents[2]
 WaitFor = Callable[..., None]
 
 
+#: Leaves something behind.
+KEPT = "CREATE TABLE kept AS SELECT 7 AS number"
+
+
 class Run:
     """One `make run` in a folder of its own."""
 
@@ -60,6 +64,19 @@ class Run:
         )
         with urllib.request.urlopen(request, timeout=20) as answer:
             return json.loads(answer.read())
+
+    def execute(self, statement: str) -> list[tuple[Any, ...]]:
+        """Run a statement as the database's administrator."""
+        running = json.loads((self.folder / ".local" / "running.json").read_text())
+        login = self.folder / ".local" / "database-admin"
+        with psycopg.connect(
+            host=running["database_host"],
+            user=(login / "username").read_text(),
+            password=(login / "password").read_text(),
+            dbname="flask_app",
+        ) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
 
     def keep(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the keeper in another terminal, where other things are set."""
@@ -169,16 +186,16 @@ def refused(folder: Path, **settings: str) -> str:
     return output
 
 
-def test_serves_prints_its_url_and_finds_its_notes_again(run: Callable[..., Run]) -> None:
+def test_serves_prints_its_url_and_finds_its_data_again(run: Callable[..., Run]) -> None:
     first = run()
     assert f"http://127.0.0.1:{first.port}" in first.output.read_text()
-    first.request("/api/notes", {"text": "kept"})
+    first.execute(KEPT)
     processes = first.processes()
     assert len(processes) >= 4  # this program, gunicorn, its worker, PostgreSQL
     assert first.stop() == 0
     assert not alive(processes)
     second = run()
-    assert [note["text"] for note in second.request("/api/notes")["notes"]] == ["kept"]  # type: ignore[index]
+    assert second.execute("TABLE kept") == [(7,)]
     assert "Traceback" not in first.output.read_text() + second.output.read_text()
 
 
@@ -256,12 +273,12 @@ def test_every_way_to_end_it_ends_all_of_it(run: Callable[..., Run], number: int
 @pytest.mark.usefixtures("again")
 def test_starts_again_after_it_was_killed(run: Callable[..., Run]) -> None:
     one = run()
-    one.request("/api/notes", {"text": "kept"})
+    one.execute(KEPT)
     others = one.processes()[1:]
     one.process.kill()
     one.process.wait()
     second = run(one.port)
-    assert [note["text"] for note in second.request("/api/notes")["notes"]] == ["kept"]  # type: ignore[index]
+    assert second.execute("TABLE kept") == [(7,)]
     assert not alive(others)
 
 
@@ -319,8 +336,8 @@ def test_beside_another_one_it_names_both_ports_that_have_to_be_set(
     found = re.search("`PORT=([0-9]+) METRICS_PORT=([0-9]+) make run`", said)
     assert found
     second = run(int(found[1]), METRICS_PORT=found[2])
-    second.request("/api/notes", {"text": "of the second"})
-    assert "of the second" not in str(running.request("/api/notes"))
+    second.execute(KEPT)
+    assert running.execute("SELECT to_regclass('kept')") == [(None,)]
 
 
 def is_free(port: int) -> bool:
@@ -404,14 +421,14 @@ def test_a_file_in_the_place_of_the_folder_is_one_sentence(folder: Path) -> None
     assert refused(folder).startswith(".local can't be used, file exists: `rm -rf .local` starts")
 
 
-def test_lost_secrets_are_made_anew_and_the_notes_stay(
+def test_lost_secrets_are_made_anew_and_the_data_stays(
     run: Callable[..., Run], again: Path
 ) -> None:
     one = run()
-    one.request("/api/notes", {"text": "kept"})
+    one.execute(KEPT)
     one.stop()
     (again / ".local" / "secrets" / "..data").unlink()
-    assert [note["text"] for note in run().request("/api/notes")["notes"]] == ["kept"]  # type: ignore[index]
+    assert run().execute("TABLE kept") == [(7,)]
 
 
 def test_a_secret_in_dotenv_is_one_sentence(folder: Path) -> None:
