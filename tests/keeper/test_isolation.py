@@ -88,7 +88,7 @@ def test_the_package_loads_nothing_of_the_service(tmp_path: Path) -> None:
     assert "keeper" in modules
 
 
-@pytest.mark.parametrize("line", ["run", "rotate", "rotate --new-authority", "status"])
+@pytest.mark.parametrize("line", ["run", "rotate --new-authority", "status"])
 def test_a_command_loads_nothing_of_the_service(
     release: tuple[Path, dict[str, str]], line: str
 ) -> None:
@@ -98,7 +98,7 @@ def test_a_command_loads_nothing_of_the_service(
     assert {"keeper", "secret_files", "psycopg", "kubernetes", "cryptography"} <= modules
 
 
-@pytest.mark.parametrize("line", ["", "fill", "run"])
+@pytest.mark.parametrize("line", ["fill", "run"])
 def test_wrong_usage_loads_nothing_of_the_service(tmp_path: Path, line: str) -> None:
     status, modules = loaded(tmp_path, COMMAND, *line.split())
     assert (status, modules & FOREIGN) == (2, set())

@@ -56,7 +56,6 @@ def relations(own: Database) -> set[object]:
 
 NEW = {
     "a table": "CREATE TABLE IF NOT EXISTS items (id serial PRIMARY KEY)",
-    "made otherwise": "CREATE TABLE IF NOT EXISTS items AS SELECT 1 AS id",
     "a view": "CREATE OR REPLACE VIEW items AS SELECT 1 AS id",
 }
 
