@@ -181,7 +181,7 @@ class Load:
         return None
 
     def _all(self) -> Iterator[str]:
-        path = READ
+        path = RESOURCE.listing if RESOURCE else ""
         while RESOURCE and path:
             answer = self.request("GET", path)
             if not answer:

@@ -16,9 +16,9 @@ from typing import Any, Final
 class Resource:
     """How to write one and to read all of them, over the service's API."""
 
-    #: Where POST adds one.
+    #: Where POST adds one, and GET lists some.
     path: str
-    #: Where GET lists them, from the first page on.
+    #: Where GET lists all of them, from the first page on.
     listing: str
     #: Its table.
     table: str
@@ -48,4 +48,4 @@ def _own() -> Resource | None:
 
 RESOURCE: Final = _own()
 #: A path whose answer needs the database.
-READ: Final = RESOURCE.listing if RESOURCE else "/"
+READ: Final = RESOURCE.path if RESOURCE else "/"
