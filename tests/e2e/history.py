@@ -78,7 +78,8 @@ class History:
         :raises AssertionError: one fired, or was quiet, as it should not.
         """
         rules, series = self._rules.values(), self._series
-        assert complaints(folder, rules, series, self._asked, self._firing) == ""
+        found = complaints(folder, rules, series, self._asked, self._firing)
+        assert not found, found
 
 
 def is_time(series: str) -> bool:
