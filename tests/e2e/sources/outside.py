@@ -11,8 +11,21 @@ from tools.cluster.client import ROOT, Cluster
 
 STOP = "/tmp/stop"
 
-#: Behind the text of load.py: goes on until it is told to stop, and prints what became of it.
+#: What it consists of; the last one is there if the service names its resource.
+FILES = ("tools/load.py", "tools/resource.py", "tests/e2e/resource.py")
+
+#: Goes on until it is told to stop, and prints what became of it.
 RUN = """
+import sys, time
+from pathlib import Path
+
+for name, text in {files!r}.items():
+    file = Path("/tmp/load", name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+sys.path.insert(0, "/tmp/load")
+from tools.load import BESIDE_OTHERS, Load
+
 authorities = Path("/tmp/ca.crt")
 authorities.write_text({authorities!r})
 stop = Path({stop!r})
@@ -30,8 +43,8 @@ def load(cluster: Cluster) -> Iterator[None]:
     """Let users do what they do, and see at the end that none of them noticed anything."""
     authorities = cluster.secret(f"{cluster.fullname}-tls")["ca.crt"].reveal()
     host = f"{cluster.fullname}.{cluster.namespace}.svc"
-    program = (ROOT / "tools" / "load.py").read_text()
-    program += RUN.format(authorities=authorities, stop=STOP, host=host)
+    files = {name: (ROOT / name).read_text() for name in FILES if (ROOT / name).exists()}
+    program = RUN.format(files=files, authorities=authorities, stop=STOP, host=host)
     command = cluster.command("exec", "--stdin", vault.NAME, "--", "python", "-")
     with subprocess.Popen(
         command,
