@@ -35,8 +35,10 @@ def previous_chart(folder: Path, version: str, namespace: str, image: str) -> Pa
     rendered = (ROOT / "tests" / "template" / "releases" / f"{version}.yaml").read_text()
     assert f"image: flask-app:{version}" in rendered
     rendered = rendered.replace(f"image: flask-app:{version}", f"image: {image}")
-    # the present image stands in for the old one; there the keeper's module has another name
-    rendered = rendered.replace("[python, -m, app.keeper]", "[python, -m, keeper]")
+    # the present image stands in for the old one: its keeper had another name, and the tables
+    keeper = "[env, TABLES_DIR=/srv/app/tables, python, -m, keeper]"
+    assert "[python, -m, app.keeper]" in rendered
+    rendered = rendered.replace("[python, -m, app.keeper]", keeper)
     rendered = re.sub(r"\bshop\b", namespace, rendered)
     (folder / "templates").mkdir(parents=True)
     (folder / "templates" / "all.yaml").write_text(rendered)
