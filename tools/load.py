@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from tools.resource import READ, RESOURCE
 
@@ -68,7 +69,7 @@ class Load:
         self._sessions = [Session(self) for _ in range(THREADS)]
         self._threads = [threading.Thread(target=self._user, args=(n,)) for n in range(THREADS)]
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         self._started = time.monotonic()
         for thread in self._threads:
             thread.start()
