@@ -234,6 +234,8 @@ def test_a_pod_can_not_read_what_another_has(
             lambda: cluster.metric(other, "secrets_generation") == good + 1,
             "the new generation in the other pod",
         )
+        # each pod looks at its own pace
+        wait_until(lambda: cluster.metric(pod, "secrets_refused") == 1, "the refusal in this pod")
         assert cluster.metric(pod, "secrets_generation") == good
         history.scrape(15)
         history.expect(PodBehind=[{"pod": pod}], SecretsRefused=[{"pod": pod}])
