@@ -258,7 +258,9 @@ def add_dependency(clone: Path) -> None:
 
 def restyle_page(clone: Path) -> None:
     """Give the page another look, title, text and order."""
-    _append(clone / "app/static/style.css", "\nbody { background: lavender; }\n")
+    _append(
+        clone / "app/static/style.css", "\nbody { background: light-dark(lavender, #1c1a2b); }\n"
+    )
     for name in ("base.html", "index.html"):
         path = clone / "app/templates" / name
         path.write_text(
