@@ -827,7 +827,9 @@ def test_a_wrong_password_by_hand_in_the_middle_of_a_rotation(
 
     def edit() -> None:
         if release.state.step == step:
-            assert pod.knows(cookie)  # it is on the new pair by now
+            # a request would leave the look to another one that is at it
+            assert pod.app.extensions["secrets"].refresh().generation == release.state.generation
+            assert pod.knows(cookie)
             release.write(WRONG)
         else:
             effects.once("after patch", edit)
