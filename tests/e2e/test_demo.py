@@ -7,7 +7,6 @@ import re
 from tools.cluster.checks import restarts
 from tools.cluster.client import Cluster
 from tools.demo import leak
-from tools.demo.rotation import LEAST
 from tools.resource import RESOURCE
 
 ACTS = ("Deploy", "Open", "Load", "Rotate", "Scan", "Plant a leak", "What to look at next")
@@ -24,7 +23,6 @@ def test_make_demo_goes_as_it_is_told(cluster: Cluster) -> None:
     assert all(act[3:].startswith(title) for act, title in zip(acts, ACTS, strict=True))
     assert f"  https://localhost:{cluster.port}" in lines
     figures = dict(re.findall(r"^  ([a-z ]+?) {2,}(.+)$", told, re.M))
-    assert int(figures["requests answered"].split(",")[0]) >= LEAST
     assert {figures[name] for name in ("requests failed", "sessions lost", "texts lost")} == {"0"}
     assert figures["pods restarted"] == "none"
     assert figures["the old login"] == "refused"
