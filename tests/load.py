@@ -18,17 +18,16 @@ class Load:
 
     def __init__(self, database: Database, threads: int = THREADS) -> None:
         self.database = database
-        self.queries = 0
         self.roles: set[str] = set()
         self.failures: list[str] = []
         self._stop = threading.Event()
         self._turns = [0] * threads
         self._threads = [threading.Thread(target=self._ask, args=(n,)) for n in range(threads)]
 
-    def turn(self) -> Callable[[], bool]:
-        """Return what tells whether every thread has asked once, from now on."""
-        before = tuple(self._turns)
-        return lambda: all(now >= then + 2 for now, then in zip(self._turns, before, strict=True))
+    def turn(self, times: int = 1) -> Callable[[], bool]:
+        """Return what tells whether every thread has asked so many times, from now on."""
+        enough = [turns + times + 1 for turns in self._turns]  # one of them may have begun before
+        return lambda: all(now >= least for now, least in zip(self._turns, enough, strict=True))
 
     def _ask(self, number: int) -> None:
         while not self._stop.is_set():
@@ -36,7 +35,6 @@ class Load:
             try:
                 with self.database.begin() as connection:
                     self.roles.add(connection.execute(text("SELECT current_user")).scalar_one())
-                self.queries += 1
             except sqlalchemy.exc.SQLAlchemyError as error:
                 self.failures.append(str(error))
 

@@ -142,7 +142,6 @@ def test_a_rotation_through_it_fails_no_query(
             wait_for(load.turn(), "queries of every thread")
     assert load.failures == []
     assert load.roles == set(ROLES)
-    assert load.queries > ROTATIONS * THREADS
 
 
 def test_statements_that_are_repeated_succeed(connect: Callable[..., ServiceDatabase]) -> None:

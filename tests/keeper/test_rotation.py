@@ -119,7 +119,7 @@ class Pod:
                 for visitor in visitors:
                     visitor.join()
         for load in loads:
-            assert load.queries
+            assert load.roles
             failures += load.failures
 
 

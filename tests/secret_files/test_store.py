@@ -17,6 +17,7 @@ from secret_files import store as store_module
 from secret_files.folder import SETTLE_SECONDS, Unsettled
 from tests.mount import SECRETS, Mount
 from tests.writers import NAMES, PAIR, number_of, write_in_place
+from tools.poll import poll
 
 OLD_PASSWORD = SECRETS["DATABASE_PASSWORD"]
 NEW_PASSWORD = "new-pass-5d41402abc4b2a76"  # pragma: allowlist secret
@@ -542,6 +543,7 @@ def test_threads_that_ask_all_the_time_see_one_generation_after_the_other(mount:
     mount.write(numbered(0))
     store = SecretStore(Folder(mount.folder, keys), check_seconds=0)
     stop = threading.Event()
+    numbers = itertools.count(1)
     seen: set[int] = set()
     faults: list[str] = []
 
@@ -555,14 +557,17 @@ def test_threads_that_ask_all_the_time_see_one_generation_after_the_other(mount:
             last = max(numbers)
             seen.add(last)
 
+    def write_another() -> bool:
+        mount.write(numbered(next(numbers)))
+        return len(seen) > 10
+
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()
-    for number in range(1, 40):
-        mount.write(numbered(number))
-        time.sleep(0.002)
-    stop.set()
-    for thread in threads:
-        thread.join()
+    try:
+        poll(write_another, "more than 10 generations that were seen", 60, 0.002)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
     assert faults == []
-    assert len(seen) > 10
