@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -543,13 +544,13 @@ def test_threads_that_ask_all_the_time_see_one_generation_after_the_other(mount:
     mount.write(numbered(0))
     store = SecretStore(Folder(mount.folder, keys), check_seconds=0)
     stop = threading.Event()
-    numbers = itertools.count(1)
+    generations = itertools.count(1)
     seen: set[int] = set()
     faults: list[str] = []
 
     def ask() -> None:
         last = 0
-        while not stop.wait(0.0005):  # which lets the writer have its turn
+        while not stop.is_set():
             found = store.current()
             numbers = {int(found[name].reveal().split("-")[-1]) for name in found}
             if len(numbers) > 1 or min(numbers) < last:
@@ -558,15 +559,19 @@ def test_threads_that_ask_all_the_time_see_one_generation_after_the_other(mount:
             seen.add(last)
 
     def write_another() -> bool:
-        mount.write(numbered(next(numbers)))
-        return len(seen) > 10
+        number = next(generations)
+        mount.write(numbered(number))
+        return number >= 40 and len(seen) > 10
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # in the middle of whatever a thread does, another has its turn
     try:
-        poll(write_another, "more than 10 generations that were seen", 60, 0.002)
+        poll(write_another, "40 generations, and reads of more than 10", 60, 0.002)
     finally:
+        sys.setswitchinterval(interval)
         stop.set()
         for thread in threads:
             thread.join()
